@@ -39,7 +39,7 @@ ROOMS = [
     *("ids", "names", "endpoint", "timers", "policy", "round_trips", "address_groups"),
     "records",
     *("messages", "codec", "counters", "events"),
-    *("address", "storage", "routing", "querying", "membership", "publishing", "serving"),
+    *("address", "storage", "routing", "querying", "membership", "publishing", "watching", "serving"),
     *("news", "machine", "commands", "node"),
 ]
 

@@ -131,11 +131,11 @@ class Codec(Protocol):
         token: bytes,
         version: int,
         room: Room,
-        values: Values = NOTHING,
-    ) -> bytes:
-        """Return the datagram that answers watch, within the `room`.
+        endpoints: Sequence[Endpoint],
+    ) -> tuple[bytes, int]:
+        """Return the datagram that answers watch, within the `room`, and how many of the endpoints it has.
 
-        It has as many endpoints as fit. If not all fit, the codec has some chosen, and `more` is set.
+        It has as many as fit, the first ones. If not all fit, `more` is set.
         """
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:

@@ -7,12 +7,12 @@ change as well, and first of all: before that, it asks `check_free` and `check_r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Bootstrapped, GaveUp, Handle, Outcome, Progress
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, packed
 from dhtd.core.membership.bootstrap import Bootstrap, Tried
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import FindNode, FindValue, Ping, Request, Store
@@ -24,18 +24,7 @@ from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.single_query import SingleQuery
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlays import Overlays
-from dhtd.core.serving.responder import Responder
-
-
-def known(responder: Responder, local: Sequence[Endpoint], key: Id, now: float) -> list[Endpoint]:
-    """Return the endpoints under a key that this node knows itself, its own among them.
-
-    Until other nodes have told how they see this one, its own are `local`.
-    """
-    endpoints = responder.known(key, now)
-    if not responder.external.endpoints():
-        endpoints += [here.with_port(port) for here in local for port in responder.own_records.ports(key)]
-    return endpoints
+from dhtd.core.watching.watching import Watching
 
 
 class Commands:
@@ -45,13 +34,13 @@ class Commands:
         "_asking",
         "_caps_hit",
         "_handles",
-        "_known",
         "_operations",
         "_overlays",
         "_publisher",
         "_requester",
         "_settle",
         "_waiting",
+        "_watching",
     )
 
     def __init__(
@@ -62,18 +51,18 @@ class Commands:
         waiting: Waiting,
         handles: Handles,
         publisher: Publisher,
-        known: Callable[[Id, float], list[Endpoint]],
+        watching: Watching,
         settle: Callable[[float], None],
         caps_hit: dict[str, int],
     ) -> None:
-        """`known` returns the endpoints under a key that this node knows itself; `settle` hands on what came about."""
+        """`settle` hands on what came about."""
         self._requester = requester
         self._overlays = overlays
         self._operations = operations
         self._waiting = waiting
         self._handles = handles
         self._publisher = publisher
-        self._known = known
+        self._watching = watching
         self._settle = settle
         self._caps_hit = caps_hit
         self._asking: dict[Handle, SingleQuery | Lookup | Bootstrap] = {}  # commands that end with their owner
@@ -98,7 +87,7 @@ class Commands:
     def lookup(self, key: Id, now: float) -> Handle:
         """Find the endpoints under `key`; `LookupProgress` as answers come in, ends with `LookupDone`."""
         self.check_free()
-        known = self._known(key, now)
+        known = self._watching.known.for_us(key, now)
         op, report = self._handles.begin(), self._operations.report_to(self._told)
         lookup = self._asking[op] = Lookup(op, self._requester, self._overlays, report, key, known, self._caps_hit, now)
         try:
@@ -120,6 +109,7 @@ class Commands:
         try:
             self._publisher.enter(op, record_key, now, patient=patient)
         finally:
+            self._watching.keys.note(record_key.packed_key)
             self._settle(now)
         return op
 
@@ -130,6 +120,7 @@ class Commands:
         """
         for record_key in record_keys:
             self._publisher.track(record_key, now)
+            self._watching.keys.note(record_key.packed_key)
 
     def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]:
         """Stop tracking a key's entries (all, or that of `port`) and withdraw them; ends with `Withdrawn`.
@@ -144,8 +135,22 @@ class Commands:
             if not ports:
                 self._handles.end(op)
         finally:
+            self._watching.keys.note(packed(key))
             self._settle(now)
         return op, ports
+
+    def watch(self, key: Id, now: float) -> Handle:
+        """Follow the endpoints under `key`; `WatchUpdate` at each change, until it is cancelled.
+
+        Raises `TooManyWatches`.
+        """
+        self._watching.own.check_room(key)
+        op = self._handles.begin_lasting()
+        try:
+            self._watching.own.begin(op, key, now)
+        finally:
+            self._settle(now)
+        return op
 
     def bootstrap(self, endpoints: Iterable[Endpoint], now: float) -> Handle:
         """Join the network by these endpoints; ends with `Bootstrapped`."""
@@ -164,6 +169,7 @@ class Commands:
         """
         self._handles.leave(op)
         self._publisher.waits_no_longer(op)
+        self._watching.own.end(op)
         asking = self._asking.pop(op, None)
         if asking is not None:
             self._handles.end(op)

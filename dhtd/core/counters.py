@@ -36,6 +36,10 @@ CLAIMS: Final = "claims"
 STORE_ENTRIES: Final = "store_entries"
 STORE_ENTRIES_PER_KEY: Final = "store_entries_per_key"
 STORE_ENTRIES_PER_SOURCE: Final = "store_entries_per_source"
+WATCHES: Final = "watches"
+WATCHES_PER_KEY: Final = "watches_per_key"
+WATCHES_PER_SOURCE: Final = "watches_per_source"
+OWN_WATCHES: Final = "own_watches"
 
 CAPS: Final = (
     RATE_LIMIT,  # queries of one source above it are not answered, or briefly to a contact that answers us
@@ -45,9 +49,13 @@ CAPS: Final = (
     STORE_ENTRIES_PER_SOURCE,  # an entry is refused
     CHANGES,  # a store or a withdrawal is refused for the rest of a minute
     CHANGES_PER_SOURCE,  # the same
+    WATCHES,  # a watch is refused
+    WATCHES_PER_KEY,  # the same
+    WATCHES_PER_SOURCE,  # the same
     OPERATIONS,  # a command is refused
     OWN_ENTRIES,  # an own entry is refused
     OWN_PORTS,  # the same
+    OWN_WATCHES,  # an own watch is refused
     ENTRY_HOLDERS,  # the holder that would let go first is forgotten, and will not be told of a deletion
     WITHDRAWALS,  # a holder that has not let go of an entry, one of the first deleted, is not asked for it any more
     STRANGER_PINGS,  # a stranger is not pinged this time

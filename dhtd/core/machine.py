@@ -42,7 +42,7 @@ class Machine:
         Contacts that were turned away before may come in, so we look our neighbours up again.
         """
         self._requester.policy = replace(self._requester.policy, own_networks=networks)
-        self._responder.own_networks = networks
+        self._responder.live_in(networks)
         self._pings.live_in(networks)
         self._memberships.live_in(networks, now)
         self._news.settle(now)

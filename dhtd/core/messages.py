@@ -115,7 +115,10 @@ class Renew:
 @final
 @message
 class Watch:
-    """Tell the machine that sends this of changes under `key`, as long as it renews its `session`."""
+    """Tell the machine that sends this of changes under `key`, as long as it renews its `session`.
+
+    A `lease` of 0 ends the watch. The `token` is for the key, from a find, or for the session.
+    """
 
     key: Id
     token: bytes
@@ -193,7 +196,7 @@ class Renewed:
 class Watched:
     """The result of watch.
 
-    - `token` is for the next watch of the key.
+    - `token` is for renewals and watches of the session.
     - `version` is that of the `endpoints`. It starts anywhere, so that nobody else can guess it.
     - `more` says that the node holds more endpoints than fit into a datagram.
     """

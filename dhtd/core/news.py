@@ -19,18 +19,20 @@ from dhtd.core.messages import Contact
 from dhtd.core.publishing.publisher import Publisher
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Asked
+from dhtd.core.watching.watching import Watching
 
 
 class News:
     """Knows which part a fact concerns."""
 
-    __slots__ = ("_memberships", "_operations", "_publisher", "_tell", "_waiting", "_whereabouts")
+    __slots__ = ("_memberships", "_operations", "_publisher", "_tell", "_waiting", "_watching", "_whereabouts")
 
     def __init__(
         self,
         memberships: Memberships,
         whereabouts: Whereabouts,
         publisher: Publisher,
+        watching: Watching,
         waiting: Waiting,
         operations: Operations,
         tell: Callable[[Joined | Isolated | Unreached], None],
@@ -39,6 +41,7 @@ class News:
         self._memberships = memberships
         self._whereabouts = whereabouts
         self._publisher = publisher
+        self._watching = watching
         self._waiting = waiting
         self._operations = operations
         self._tell = tell
@@ -74,6 +77,7 @@ class News:
     def moved(self, now: float) -> None:
         """This machine is reached at another address: tell the holders of own entries soon, and ask where we are."""
         self._publisher.moved(now)
+        self._watching.moved()
         self._whereabouts.ask(now)
         self._memberships.moved(now)
 
@@ -93,6 +97,7 @@ class News:
                     publisher.hurrying.network_has(size, family, now)
                 case Reached(family, contacts):
                     publisher.reached(family, now)
+                    self._watching.reached(now)
                     self._tell(Joined(contacts, family))
                 case CutOff(family):
                     self._tell(Isolated(family))

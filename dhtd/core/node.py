@@ -8,20 +8,20 @@ Drive it like this, from any loop and on any clock:
 - if the node is to `write_ahead`, make durable what `publisher.poll_unwritten` returns, and tell `publisher.written`.
 
 The parts are attributes, for the owner to use: `commands` (lookup, enter, ...), `publisher` (own records), `store`
-(records held for others), `memberships`, `overlays`, `external` (our address), `outside` (whether others reach us),
-`gate` (the limits on queries) and `machine` (to be told what happens to it).
+(records held for others), `watching` (watches), `memberships`, `overlays`, `external` (our address), `outside` (whether
+others reach us), `gate` (the limits on queries) and `machine` (to be told what happens to it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.address.reachability import Reachability
 from dhtd.core.codec import Codec
-from dhtd.core.commands import Commands, known
+from dhtd.core.commands import Commands
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Event
@@ -45,6 +45,9 @@ from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.gate import Gate
 from dhtd.core.serving.responder import Responder
 from dhtd.core.serving.strangers import Strangers
+from dhtd.core.storage.store import HeldRecords
+from dhtd.core.watching.known_endpoints import KnownEndpoints
+from dhtd.core.watching.watching import Watching
 from dhtd.errors import WireError
 
 if TYPE_CHECKING:
@@ -109,9 +112,23 @@ class Node:
             write_ahead=write_ahead,
         )
         self.own_records, self.withdrawals = publisher.records, publisher.withdrawals
+        # Watches
+        self.store, self.external = HeldRecords(policy), ExternalAddress(policy)
+        known = KnownEndpoints(self.store, self.own_records, self.external, policy.own_networks, tuple(local))
+        self.watching = watching = Watching(
+            requester,
+            overlays,
+            operations,
+            waiting,
+            publisher.heartbeats,
+            known,
+            self.store.changed.watched,
+            handles.tell,
+            caps_hit,
+            rng,
+        )
         # The answering side
-        self.responder = responder = Responder(codec, rng, policy, overlays, self.own_records, self.counters, now)
-        self.store, self.external = responder.store, responder.external
+        self.responder = responder = Responder(codec, rng, policy, overlays, self.store, watching, self.counters, now)
         self.strangers = Strangers(requester, overlays, responder, policy, caps_hit)
         self.gate = Gate(policy, rng, overlays, responder, self.counters)
         # These are asked for each datagram, and stay the same.
@@ -120,12 +137,11 @@ class Node:
         self._is_settled = self.state.is_settled if len(self._own_ids) == 1 else overlays.is_settled
         # What brings them together
         whereabouts = Whereabouts(requester, overlays, self.external, policy)
-        self._news = news = News(memberships, whereabouts, publisher, waiting, operations, handles.tell_news)
+        self._news = news = News(memberships, whereabouts, publisher, watching, waiting, operations, handles.tell_news)
         self._answers = Answers(requester, codec, overlays, self.external, self.counters, news)
         self.machine = Machine(requester, overlays, memberships, publisher, responder, self.strangers.pings, news)
-        known_here = partial(known, responder, tuple(local))
         self.commands = Commands(
-            requester, overlays, operations, waiting, handles, publisher, known_here, news.settle, caps_hit
+            requester, overlays, operations, waiting, handles, publisher, watching, news.settle, caps_hit
         )
         # The clock
         self._sweep = Sweep(policy, self.store, self.withdrawals, now)
@@ -133,6 +149,7 @@ class Node:
         self._next_timeouts = [
             requester.transactions.next_timeout,
             *publisher.next_timeouts(),
+            *watching.next_timeouts(),
             *memberships.next_timeouts(),
         ]
 
@@ -207,6 +224,9 @@ class Node:
         attempts.do(publisher.patrol.go_round, now)
         attempts.do(publisher.newcomers.go_on, now)
         attempts.do(publisher.withdrawing.retry_due, now, attempts)
+        attempts.do(settle, now)
+        # 5. Watches, those of others and our own.
+        self.watching.go_on(now, attempts)
         attempts.do(settle, now)
         attempts.conclude()
 

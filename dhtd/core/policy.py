@@ -127,6 +127,17 @@ class Policy:
     store_entries_per_key: int = 1_024
     store_entries_per_source: int = 8_192  # from one source (see `source_group`)
 
+    # Watches, on a wire that has them
+    watches: int = 4_096  # held for others in all
+    watches_per_key: int = 64
+    watches_per_source: int = 256  # from one source (see `source_group`)
+    watch_endpoints: int = 256  # of one key that a watcher is told of
+    own_watches: int = 1_024  # keys that this node watches
+    watch_again: float = 5 * 60.0  # how often the nodes near a watched key are looked up; jittered
+    watch_gap: float = 5.0  # and no sooner than so long after the last time, when a node is lost that tells of changes
+    watch_retry: float = 15.0  # where no node tells of changes, or the wire has no watches; doubles up to
+    watch_retry_max: float = 2 * 60.0
+
     # Staying connected
     outage_witnesses: int = 3  # contacts that are silent, one after another, when one was and the network is in doubt
     join_eager: float = 8.0  # attempts to join follow each other without a pause for so long after the start

@@ -196,20 +196,16 @@ class JsonCodec:
         token: bytes,
         version: int,
         room: Room,
-        values: Values = NOTHING,
-    ) -> bytes:
-        """Return the datagram that answers watch, within the `room`."""
-        request = query.request
-        assert isinstance(request, Watch)
-        endpoints = [endpoint.hex() for endpoint in values.endpoints]
-        known, body = len(endpoints), [token.hex(), version, endpoints, False]
-        while len(data := self._reply(query.tid, sender, observed, body)) > room.limit and endpoints:
-            if values.choose is not None and len(endpoints) == known:
-                some = values.choose(request.key, values.endpoints, room.limit // _ENDPOINT_SIZE)
-                endpoints[:] = [endpoint.hex() for endpoint in some]
-            del endpoints[-1:]
-            body[3] = True
-        return data
+        endpoints: Sequence[Endpoint],
+    ) -> tuple[bytes, int]:
+        """Return the datagram that answers watch, within the `room`, and how many of the endpoints it has."""
+        texts = [endpoint.hex() for endpoint in endpoints]
+        while True:
+            body = [token.hex(), version, texts, len(texts) < len(endpoints)]
+            data = self._reply(query.tid, sender, observed, body)
+            if len(data) <= room.limit or not texts:
+                return data, len(texts)
+            del texts[-1:]
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
@@ -248,7 +244,7 @@ class JsonCodec:
             case "renew", [str(session), lease, str(token)]:
                 return Renew(_session(session), _integer(lease, 0, LEASE_MAX), bytes.fromhex(token))
             case "watch", [key, str(token), lease, str(session)]:
-                lease = _integer(lease, 1, LEASE_MAX)
+                lease = _integer(lease, 0, LEASE_MAX)
                 return Watch(self._id(key), bytes.fromhex(token), lease, _session(session))
             case "changed", [key, version, [*added], [*removed]] if len(added) + len(removed) <= CHANGED_MAX:
                 version = _integer(version, 0, VERSION_MAX)

@@ -170,15 +170,21 @@ class NativeEncoder:
         token: bytes,
         version: int,
         room: Room,
-        values: Values = NOTHING,
-    ) -> bytes:
-        """Return the datagram that answers watch."""
-        request = query.request
-        assert isinstance(request, Watch)
+        endpoints: Sequence[Endpoint],
+    ) -> tuple[bytes, int]:
+        """Return the datagram that answers watch, and how many of the endpoints it has."""
         before = array_head(4) + binary(token) + _pack(version)
         left = room.limit - _REPLY_SIZE - len(observed) - len(before) - _ARRAY_HEAD_MAX - len(TRUE)
-        endpoints, array, is_left_out = _endpoints(request.key, values, max(0, left))
-        return self._encode_reply(query.tid, sender, observed, before + array + endpoints + _BOOL[is_left_out])
+        # The longest beginning that fits.
+        encoded, size = [], 0
+        for endpoint in endpoints:
+            size += 2 + len(endpoint)
+            if size > left:
+                break
+            encoded.append(ENDPOINT_HEADS[len(endpoint)] + endpoint)
+        array = array_head(len(encoded)) + b"".join(encoded)
+        result = before + array + _BOOL[len(encoded) < len(endpoints)]
+        return self._encode_reply(query.tid, sender, observed, result), len(encoded)
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""

@@ -172,7 +172,7 @@ def _watch(args: list[object]) -> Watch | None:
     key, token, lease, session = args[:4]
     if not is_bytes(key, ID_SIZE) or not is_token(token) or not is_bytes(session, SESSION_SIZE):
         return None
-    return Watch(to_id(key, "big"), token, lease, session) if is_integer(lease, 1, LEASE_MAX) else None
+    return Watch(to_id(key, "big"), token, lease, session) if is_integer(lease, 0, LEASE_MAX) else None
 
 
 def _changed(args: list[object]) -> Changed | None:

@@ -40,8 +40,12 @@ def test_other_networks_are_told_before_news_settle() -> None:
     house = House()
     house.machine.live_in(NETWORKS, 7.0)
     assert house.requester.policy == replace(DEFAULT, own_networks=NETWORKS)
-    assert house.responder.own_networks == NETWORKS
-    expected = [("pings.live_in", NETWORKS), ("memberships.live_in", NETWORKS, 7.0), ("news.settle", 7.0)]
+    expected = [
+        ("responder.live_in", NETWORKS),
+        ("pings.live_in", NETWORKS),
+        ("memberships.live_in", NETWORKS, 7.0),
+        ("news.settle", 7.0),
+    ]
     assert house.calls == expected
 
 

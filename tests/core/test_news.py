@@ -80,8 +80,9 @@ class House:
         memberships: Any = self.memberships
         whereabouts: Any = self.whereabouts
         publisher: Any = FakePublisher(self.calls)
+        watching: Any = Part("watching", self.calls)
         waiting: Any = Part("waiting", self.calls)
-        self.news = News(memberships, whereabouts, publisher, waiting, self.operations, self.told.append)
+        self.news = News(memberships, whereabouts, publisher, watching, waiting, self.operations, self.told.append)
 
 
 # Settling
@@ -130,14 +131,14 @@ def test_an_outcome_at_the_end_is_followed_too() -> None:
 
 # Facts
 
-CONCERNED: list[tuple[Fact, tuple[Any, ...]]] = [
+CONCERNED: list[tuple[Fact, *tuple[tuple[Any, ...], ...]]] = [
     (Heard(PEER, is_accepted=True), ("withdrawals.heard", PEER, NOW, ("is_accepted", True))),
     (Heard(PEER, is_accepted=False), ("withdrawals.heard", PEER, NOW, ("is_accepted", False))),
     (NewContact(PEER), ("newcomers.joined", PEER, NOW)),
     (Doubtful(PEER), ("publisher.doubtful", PEER, NOW)),
     (GivenUp(PEER), ("patrol.lost", PEER, NOW)),
     (Measured(Family.IPV6, 20), ("hurrying.network_has", 20, Family.IPV6, NOW)),
-    (Reached(Family.IPV6, 3), ("publisher.reached", Family.IPV6, NOW)),
+    (Reached(Family.IPV6, 3), ("publisher.reached", Family.IPV6, NOW), ("watching.reached", NOW)),
 ]
 
 
@@ -145,11 +146,12 @@ def name(value: object) -> str:
     return type(value).__name__
 
 
-@pytest.mark.parametrize(("fact", "call"), CONCERNED, ids=name)
-def test_a_fact_goes_to_the_part_that_it_concerns(fact: Fact, call: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("concerned", CONCERNED, ids=lambda concerned: name(concerned[0]))
+def test_a_fact_goes_to_the_part_that_it_concerns(concerned: tuple[Fact, *tuple[tuple[Any, ...], ...]]) -> None:
+    fact, *calls = concerned
     house = House([fact])
     house.news.settle(NOW)
-    assert house.calls == [*ROUND, call, *ROUND]
+    assert house.calls == [*ROUND, *calls, *ROUND]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_the_owner_is_told_of_the_network(fact: Fact, event: object) -> None:
     assert house.told == [event]
 
 
-@pytest.mark.parametrize("fact", [fact for fact, _ in CONCERNED if not isinstance(fact, Reached)], ids=name)
+@pytest.mark.parametrize("fact", [fact for fact, *_ in CONCERNED if not isinstance(fact, Reached)], ids=name)
 def test_the_owner_is_told_of_no_contact(fact: Fact) -> None:
     house = House([fact])
     house.news.settle(NOW)
@@ -207,7 +209,12 @@ def test_what_silence_shows_is_learnt_at_once() -> None:
 
 # Our address
 
-MOVED = [("publisher.moved", NOW), ("whereabouts.ask", NOW), ("memberships.moved", NOW)]
+MOVED = [
+    ("publisher.moved", NOW),
+    ("watching.moved",),
+    ("whereabouts.ask", NOW),
+    ("memberships.moved", NOW),
+]
 
 
 def test_a_move_concerns_three_parts() -> None:

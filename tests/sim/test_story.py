@@ -97,7 +97,7 @@ def test_the_rest_of_the_arrivals_is_told() -> None:
         (1_000, "version 7 with 2 endpoints"),
         (60, "version 7 with 0 endpoints, and there are more"),
     ):
-        data = codec.encode_watched(watch, OTHER, HERE, TOKEN, 7, Room(limit), Values([HERE, THERE]))
+        data, _ = codec.encode_watched(watch, OTHER, HERE, TOKEN, 7, Room(limit), [HERE, THERE])
         assert told(net, data) == f"bb000000 answers {words} [01020304]"
     refusal = codec.encode_error(TID, OTHER, ERROR_PROTOCOL, "bad\ntoken")
     assert told(net, refusal) == "bb000000 refuses with 203: 'bad\\ntoken' [01020304]"

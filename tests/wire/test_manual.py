@@ -153,7 +153,7 @@ def test_the_page_has_the_methods_and_elements() -> None:
         elif isinstance(request, Renew):
             answer = CODEC.encode_renewed(bytes(8), Id(1), at, b"t", None)
         elif isinstance(request, Watch):
-            answer = CODEC.encode_watched(Query(bytes(8), Id(1), request), Id(1), at, b"t", 0, room)
+            answer, _ = CODEC.encode_watched(Query(bytes(8), Id(1), request), Id(1), at, b"t", 0, room, ())
         else:
             answer = CODEC.encode_acknowledged(bytes(8), Id(1), at)
         assert len(msgpack_fields(answer)[4]) == len(re.findall(r"\w+(?: or nil)?", result))
@@ -179,7 +179,7 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"a bin of {IPV4_SIZE} or {IPV6_SIZE} bytes",
         f"An integer from 1 to {PORT_MAX}",
         f"A bin of 1 to {TOKEN_MAX} bytes",
-        f"An integer from 1 to {LEASE_MAX}, in seconds; for a renew from 0",
+        f"An integer from 1 to {LEASE_MAX}, in seconds; for a renew and a watch from 0",
         f"of exactly {SESSION_SIZE} bytes",
         f"A session is secret: {SESSION_SIZE} random bytes",
         f"An integer from 0 to {VERSION_MAX}.",

@@ -134,7 +134,7 @@ ARGUMENTS: dict[str, tuple[Check, ...]] = {
     "store": (an_id, a_port, a_token, a_lease, a_session),
     "withdraw": (an_id, a_port, a_token, a_session),
     "renew": (a_session, an_integer_of(0, 14_400), a_token_or_none),
-    "watch": (an_id, a_token, a_lease, a_session),
+    "watch": (an_id, a_token, an_integer_of(0, 14_400), a_session),
     "changed": (an_id, a_version, an_array_of_endpoints, an_array_of_endpoints),
 }
 AT_MOST = 8  # endpoints of both arrays of a changed
@@ -300,7 +300,7 @@ def said_renewed(tid: bytes, sender: Id, observed: Endpoint, renewed: Renewed) -
 def said_watched(tid: bytes, sender: Id, observed: Endpoint, watched: Watched) -> Said:
     query = Query(tid, Id(0), Watch(Id(1), b"x", 1, SESSION))
     token, version, room = watched.token, watched.version, Room(100_000)
-    data = CODEC.encode_watched(query, sender, observed, token, version, room, Values(watched.endpoints))
+    data, _ = CODEC.encode_watched(query, sender, observed, token, version, room, watched.endpoints)
     return data, Reply(tid, sender, observed, [token, version, list(map(bytes, watched.endpoints)), False])
 
 
@@ -337,7 +337,7 @@ SAID: dict[str, st.SearchStrategy[Said]] = {
     "store": st.builds(said_query, tids(), ids(), st.builds(Store, KEYS, ports(), tokens(), leases(), sessions())),
     "withdraw": st.builds(said_query, tids(), ids(), st.builds(Withdraw, KEYS, ports(), tokens(), sessions())),
     "renew": st.builds(said_query, tids(), ids(), st.builds(Renew, sessions(), leases(0), st.just(b"") | tokens())),
-    "watch": st.builds(said_query, tids(), ids(), st.builds(Watch, KEYS, tokens(), leases(), sessions())),
+    "watch": st.builds(said_query, tids(), ids(), st.builds(Watch, KEYS, tokens(), leases(0), sessions())),
     "changed": st.builds(said_query, tids(), ids(), changes()),
     "bad arguments": st.builds(
         said_badly,

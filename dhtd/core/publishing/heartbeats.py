@@ -10,7 +10,8 @@
 5. A node that misses two heartbeats is lost: its records are published anew. A miss while nobody else answers may mean
    that the network is down: then `Patrol` pings the node beside a witness.
 
-So holders are kept, rather than looked up again and again.
+So holders are kept, rather than looked up again and again. The watches that a node holds for us are renewed by the same
+queries, and count as records do.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Renew, Renewed, Result
+from dhtd.core.publishing.holder import Holder, Watching
 from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.patrol import Patrol
@@ -36,22 +38,6 @@ if TYPE_CHECKING:
 
 _JITTER = 0.1  # of the period: a heartbeat comes sooner by so much, so that they do not keep step
 _PATIENCE_MAX = 8  # times that the pause between two restocks of a holder doubles
-
-
-class Holder:
-    """A node that holds some of our records."""
-
-    __slots__ = ("entries", "misses", "repeats", "restock", "restock_at", "restocks", "surplus", "token")
-
-    def __init__(self) -> None:
-        self.entries: dict[RecordKey, OwnEntry] = {}  # that it has taken
-        self.token = b""  # for the next renewal
-        self.misses = 0  # heartbeats in a row without an answer
-        self.repeats = False  # the renewal is sent for the second time, with a new token
-        self.restock: Restock | None = None  # under way
-        self.restock_at = float("-inf")  # not sooner
-        self.restocks = 0  # since it has held all of its entries
-        self.surplus = 0  # heartbeats in a row with more records than it took
 
 
 class Heartbeats:
@@ -121,6 +107,25 @@ class Heartbeats:
     def forget(self, entry: OwnEntry) -> None:
         """The record is deleted."""
         self._release(entry, self._asked_for(entry))
+
+    # Watches
+
+    def watches_at(self, contact: Contact, key: bytes, watching: Watching, token: bytes, now: float) -> None:
+        """A node has taken our watch of a packed key, and has given a token for renewals."""
+        holder = self._holder(contact, now, now + self.lease.period)
+        holder.watches[key] = watching
+        holder.token = token
+
+    def watches_no_longer(self, contact: Contact, key: bytes) -> None:
+        """Our watch of this key at a node is over, or is to be."""
+        holder = self._holders.get(contact)
+        if holder is not None and holder.watches.pop(key, None) is not None:
+            self._forget_if_empty(contact, holder)
+
+    def token(self, contact: Contact) -> bytes:
+        """Return the latest token of a node for our session; empty without one."""
+        holder = self._holders.get(contact)
+        return b"" if holder is None else holder.token
 
     # When they are asked
 
@@ -203,12 +208,16 @@ class Heartbeats:
 
     # Inside
 
-    def _note(self, entry: OwnEntry, contact: Contact, now: float, due_at: float) -> None:
+    def _holder(self, contact: Contact, now: float, due_at: float) -> Holder:
         holder = self._holders.get(contact)
         if holder is None:
             holder = self._holders[contact] = Holder()
             self.lease.has_holders(len(self._holders))
             self._timers.set(contact, due_at)
+        return holder
+
+    def _note(self, entry: OwnEntry, contact: Contact, now: float, due_at: float) -> None:
+        holder = self._holder(contact, now, due_at)
         holder.entries[entry.record_key] = entry
         self._holders_of.setdefault(entry.record_key, {})[contact] = None
         self.lease.renewed(contact, max(now + self.lease.lasts, self.lease.until(contact)), now)
@@ -220,10 +229,13 @@ class Heartbeats:
             self._unlink(entry.record_key, contact)
             if holder.restock is not None:
                 holder.restock.leave(entry.record_key)
-            if not holder.entries:
-                self._forget(contact)
+            self._forget_if_empty(contact, holder)
 
-    def _forget(self, contact: Contact) -> None:
+    def _forget_if_empty(self, contact: Contact, holder: Holder) -> None:
+        if not holder.entries and not holder.watches:
+            self._forget(contact)
+
+    def _forget(self, contact: Contact) -> Holder:
         holder = self._holders.pop(contact)
         self._timers.cancel(contact)
         self.lease.has_holders(len(self._holders))
@@ -231,6 +243,7 @@ class Heartbeats:
             self._unlink(record_key, contact)
             if holder.restock is not None:
                 holder.restock.leave(record_key)
+        return holder
 
     def _asked_for(self, entry: OwnEntry) -> list[Contact]:
         return list(self._holders_of.get(entry.record_key, ()))
@@ -249,7 +262,7 @@ class Heartbeats:
 
     def _compare(self, contact: Contact, holder: Holder, held: int, now: float) -> None:
         """Put right what a holder has of ours, if it is not as many records as it took."""
-        took = len(holder.entries)
+        took = len(holder.entries) + len(holder.watches)
         holder.surplus = holder.surplus + 1 if held > took else 0
         if held == took:
             holder.restocks = 0
@@ -285,15 +298,19 @@ class Heartbeats:
             self._set_next(contact, now, self.lease.period / 2)
 
     def _lose(self, contact: Contact, now: float) -> None:
-        self._forget(contact)
+        holder = self._forget(contact)
+        for key, watching in holder.watches.items():
+            watching.lost(key, contact, now)
         self._patrol.lost(contact, now)
 
     def _restock(self, contact: Contact, holder: Holder, now: float) -> None:
-        """Store at a holder what it should have; ever more rarely at one that loses its entries again and again."""
+        """Have a holder take again what it should have; ever more rarely at one that loses it again and again."""
         holder.restock_at = now + self.lease.period * 2**holder.restocks
         holder.restocks = min(holder.restocks + 1, _PATIENCE_MAX)
         holder.restock = Restock(self._requester, self.lease, contact, list(holder.entries.values()), self)
         holder.restock.start(now)
+        for key, watching in list(holder.watches.items()):
+            watching.missing(key, contact, now)
 
     def restocked(self, entry: OwnEntry, contact: Contact, now: float) -> None:
         """A holder has taken again a record that it had lost."""

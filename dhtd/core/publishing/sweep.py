@@ -9,24 +9,27 @@ from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
 from dhtd.core.storage.store import HeldRecords
 
 _PAUSE: Final = 0.01  # seconds, where much has expired
+_WATCHED: Final = 1.0  # seconds, where somebody watches: an end is to be noticed soon
 _EMPTY: Final = 300.0  # seconds, where nothing may expire: it wakes nobody for nothing
 
 
 class Sweep:
     """Drops records that are held for others, and withdrawals that no holder needs any more."""
 
-    __slots__ = ("_at", "_interval", "_store", "_withdrawals")
+    __slots__ = ("_at", "_interval", "_store", "_watched", "_withdrawals")
 
     def __init__(self, policy: Policy, store: HeldRecords, withdrawals: PendingWithdrawals, now: float) -> None:
         self._interval = policy.store_sweep
         self._store = store
         self._withdrawals = withdrawals
         self._at = now + policy.store_sweep
+        self._watched = store.changed.watched
 
     def next_timeout(self) -> float:
         """Return when `go_on` has something to do."""
         if len(self._store):
-            return max(self._at, self._store.filled_at + self._interval)
+            at = max(self._at, self._store.filled_at + self._interval)
+            return at - self._interval + _WATCHED if len(self._watched) and self._interval > _WATCHED else at
         if len(self._withdrawals):
             return max(self._at, self._withdrawals.first_until())
         return self._at - self._interval + _EMPTY

@@ -36,6 +36,12 @@ class Handles:
         self.running.add(op)
         return op
 
+    def begin_lasting(self) -> Handle:
+        """Return the handle of a command that lasts until its owner ends it. It is not counted as under way."""
+        op = self.begin()
+        self.running.discard(op)
+        return op
+
     def tell(self, outcome: Outcome, now: float) -> None:
         """Tell the owner what became of a command, if it still waits for that."""
         if outcome.op in self.open:

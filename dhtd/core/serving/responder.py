@@ -18,18 +18,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, assert_never
 
-from dhtd.core.address.external_address import ExternalAddress
-from dhtd.core.address_groups import is_beside
 from dhtd.core.codec import NOTHING, Codec, Room, Values
 from dhtd.core.counters import CHANGES, CHANGES_PER_SOURCE, Counters
-from dhtd.core.endpoint import Endpoint, means_the_same
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
-    ERROR_METHOD,
     ERROR_PROTOCOL,
     ERROR_SERVER,
     METHODS,
     Changed,
+    Contact,
     FindNode,
     FindValue,
     Ping,
@@ -41,13 +39,13 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.policy import Policy
-from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.endpoint_sample import EndpointSample
 from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
 from dhtd.core.serving.tokens import Tokens
 from dhtd.core.storage.outcomes import QuotaReached
 from dhtd.core.storage.store import HeldRecords
+from dhtd.core.watching.watching import Watching
 
 if TYPE_CHECKING:
     from random import Random
@@ -74,12 +72,11 @@ class Responder:
         "_rooms",
         "_sent_max",
         "_tokens",
+        "_watching",
         "_whole",
         "_width",
         "_without_token",
-        "external",
-        "own_networks",
-        "own_records",
+        "known",
         "ping_size",
         "store",
     )
@@ -90,14 +87,14 @@ class Responder:
         rng: Random,
         policy: Policy,
         overlays: Overlays,
-        own_records: OwnRecords,
+        store: HeldRecords,
+        watching: Watching,
         counters: Counters,
         now: float,
     ) -> None:
         self._own_id, self._own_id_towards = overlays.own_id, overlays.own_id_towards
         self._codec = codec
         self._rng = rng
-        self.own_networks = policy.own_networks
         self._width = codec.traits.keyspace.width
         self._without_token = FindNode not in codec.traits.token_from  # find_node is answered so
         self._sent_max = policy.datagram_sent_max
@@ -115,9 +112,8 @@ class Responder:
         self._counters, self._counts = counters, counters.queries_received
         self._tokens = Tokens(rng, policy, now)
         self._replays = ReplayGuard(policy, self._tokens.generation)
-        self.own_records = own_records
-        self.store = HeldRecords(policy)
-        self.external = ExternalAddress(policy)
+        self.store, self._watching = store, watching
+        self.known = watching.known
         self._choice = EndpointSample()
 
     def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
@@ -128,7 +124,7 @@ class Responder:
             return self._found(query, request.target, request.token, (), source, size, now)
         if type(request) is FindValue:
             key = request.key
-            return self._found(query, key, request.token, self.known(key, now, source), source, size, now)
+            return self._found(query, key, request.token, self.known.for_node_at(source, key, now), source, size, now)
         match request:
             case Ping():
                 return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
@@ -136,10 +132,16 @@ class Responder:
                 return self._changed(query, request, source, now)
             case Renew():
                 return self._renewed(query, request, source, now)
-            case Watch() | Changed():
-                return self._refuse(query, source, ERROR_METHOD, "unknown method")
+            case Watch():
+                return self._watched(query, request, source, now)
+            case Changed():
+                return self._told(query, request, source, now)
             case _:
                 assert_never(request)
+
+    def live_in(self, networks: tuple[bytes, ...]) -> None:
+        """This machine is in other networks of its own now."""
+        self.known.own_networks = networks
 
     def slept(self, seconds: float) -> None:
         """Take the tokens that were given as so much older."""
@@ -149,6 +151,8 @@ class Responder:
         """Whether `request` shows a token for its key that was sent to this address."""
         if isinstance(request, Renew):
             return self._tokens.is_valid_for(request.token, request.session, source[:-2], now)
+        if isinstance(request, Watch):
+            return self._may_watch(request, source, now)
         if isinstance(request, Ping | Changed) or request.token is None:
             return False
         return self._tokens.is_valid(request.token, source[:-2], self._key(request), now)
@@ -169,22 +173,6 @@ class Responder:
         """Return what a token for this request is bound to, beside the address."""
         key = request.target if isinstance(request, FindNode) else request.key
         return key.to_bytes(self._width, "big")
-
-    def known(self, key: Id, now: float, asked_by: Endpoint | None = None) -> list[Endpoint]:
-        """Return the endpoints under `key` that this node knows without asking: held for others, and its own.
-
-        Where another node has asked, those that mean the same machine to it as to us.
-        """
-        endpoints = self.store.get(key, now)
-        if endpoints and asked_by is not None and self.store.is_scoped(key, asked_by):
-            beside_us = is_beside(asked_by, self.own_networks)
-            endpoints = [each for each in endpoints if means_the_same(each, asked_by, beside_us=beside_us)]
-        ports = self.own_records.ports(key)
-        if ports:
-            here = self.external.endpoints() if asked_by is None else self.external.endpoints_for(asked_by)
-            own = [seen.with_port(port) for seen in here for port in ports]
-            endpoints += [endpoint for endpoint in own if endpoint not in endpoints]
-        return endpoints
 
     def _found(
         self,
@@ -274,9 +262,45 @@ class Responder:
         session, ip, seconds = request.session, source[:-2], request.lease
         held = None
         if self._tokens.is_valid_for(request.token, session, ip, now):
-            held = self.store.renew(ip, session, seconds, now)
+            held = self.store.renew(ip, session, seconds, now) + self._watching.held.renew(ip, session, seconds, now)
         token = self._tokens.issue_for(session, ip, max(seconds, _TOKEN_LASTS), now)
         return self._codec.encode_renewed(query.tid, self._own_id_towards(source), source, token, held)
+
+    def _watched(self, query: Query, request: Watch, source: Endpoint, now: float) -> bytes:
+        """Hold a watch, and answer with what there is; or end it."""
+        key, ip, session = request.key, source[:-2], request.session
+        # 1. Only the owner of an address is told there.
+        if not self._may_watch(request, source, now):
+            return self._refuse(query, source, ERROR_PROTOCOL, "bad token")
+        token = self._tokens.issue_for(session, ip, max(request.lease, _TOKEN_LASTS), now)
+        own_id, notices = self._own_id_towards(source), self._watching.notices
+        # 2. It watches no longer.
+        if not request.lease:
+            self._watching.held.leave(key, ip, session)
+            return self._codec.encode_watched(query, own_id, source, token, 0, self._whole, ())[0]
+        # 3. Hold the watch, if the quotas allow that.
+        watch = notices.begin(request, Contact(query.sender, source), now)
+        if isinstance(watch, QuotaReached):
+            self._counters.caps_hit[watch.cap] += 1
+            return self._refuse(query, source, ERROR_SERVER, watch.text)
+        # 4. Say what there is; the rest follows in notices.
+        there = notices.there(watch, now)
+        answer, told = self._codec.encode_watched(query, own_id, source, token, watch.version, self._whole, there)
+        notices.told(watch, there[:told])
+        return answer
+
+    def _may_watch(self, request: Watch, source: Endpoint, now: float) -> bool:
+        """Whether a watch shows a token for its key, or for its session, that was sent to this address."""
+        token, ip = request.token, source[:-2]
+        return self._tokens.is_valid(token, ip, self._key(request), now) or self._tokens.is_valid_for(
+            token, request.session, ip, now
+        )
+
+    def _told(self, query: Query, request: Changed, source: Endpoint, now: float) -> bytes:
+        """Take what a node says of a key that we watch there."""
+        if not self._watching.own.changed(request, Contact(query.sender, source), now):
+            return self._refuse(query, source, ERROR_PROTOCOL, "not watched")
+        return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
 
     def _refuse(self, query: Query, source: Endpoint, code: int, text: str) -> bytes:
         self._counters.bad_queries += 1

@@ -1,18 +1,24 @@
-"""The keys with held records that have changed since they were saved."""
+"""The keys with held records that have changed: since they were saved, and under the eyes of watchers."""
 
 from __future__ import annotations
+
+from dhtd.core.storage.watched_keys import WatchedKeys
 
 _SLACK = 64  # more keys are remembered than may be held at once: some have no records any more
 
 
 class ChangedKeys:
-    """Packed keys to be saved, `most` or so of them. With more, saving all held records is easier."""
+    """Packed keys to be saved, `most` or so of them. With more, saving all held records is easier.
 
-    __slots__ = ("_keys", "_most")
+    `watched` is told of each change as well.
+    """
+
+    __slots__ = ("_keys", "_most", "watched")
 
     def __init__(self, most: int) -> None:
         self._most = most + _SLACK
         self._keys: set[bytes] | None = set()  # None: more than these
+        self.watched = WatchedKeys()
 
     def __len__(self) -> int:
         """How many keys `take` would return; 0 if it would return None."""
@@ -20,6 +26,7 @@ class ChangedKeys:
 
     def note(self, key: bytes) -> None:
         """The records under this key have changed."""
+        self.watched.note(key)
         if self._keys is not None:
             self._keys.add(key)
             if len(self._keys) > self._most:

@@ -42,8 +42,8 @@ SWEPT: Final = 256  # records that one `sweep` looks at, at most: a full store o
 class HeldRecords:
     """The held records, by packed key: strangers choose keys, and could make integers collide.
 
-    A node may hold a million. So each record is one tuple, and most keys have one record, and no dictionary of records
-    by place. A place is an endpoint; where another session has a record with that endpoint, the session is behind it.
+    A node may hold a million. So each record is one tuple, and most keys have one record, and no dictionary. Where a
+    key has more, they are found by place: an endpoint, with the session behind it where another one has the same.
     """
 
     __slots__ = (

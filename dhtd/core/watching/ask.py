@@ -1,0 +1,98 @@
+"""One node is asked to tell us of changes under a key, and what it has there now.
+
+The query needs a token: that of a find for the key, or one for our session. Without a good one, an empty renewal brings
+one, and the query goes out once more.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dhtd.core.messages import ERROR_PROTOCOL, Contact, Error, Renew, Renewed, Result, Watch, Watched
+from dhtd.core.publishing.own_lease import OwnLease
+from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.watching.own_watch import OwnWatch
+from dhtd.core.watching.placing import Placing
+
+
+class Listener(Protocol):
+    """Is told what becomes of an ask."""
+
+    def told(self, ask: Ask, watched: Watched, now: float) -> None:
+        """The node tells us of changes, and this is what it has."""
+
+    def refused(self, ask: Ask, now: float) -> None:
+        """The node does not tell us, or another node is there."""
+
+    def overdue(self, ask: Ask, now: float) -> None:
+        """The answer takes longer than nearly all answers do."""
+
+    def silent(self, ask: Ask, now: float) -> None:
+        """The node has not answered."""
+
+
+class Ask:
+    """The queries to one node about one watch."""
+
+    __slots__ = ("_lease", "_listener", "_requester", "contact", "has_fresh_token", "is_stale", "placing", "watch")
+
+    def __init__(
+        self,
+        requester: Requester,
+        lease: OwnLease,
+        listener: Listener,
+        watch: OwnWatch,
+        contact: Contact,
+        placing: Placing | None,
+    ) -> None:
+        self._requester = requester
+        self._lease = lease
+        self._listener = listener
+        self.watch = watch
+        self.contact = contact
+        self.placing = placing  # waits for this
+        self.has_fresh_token = False  # one was asked for
+        self.is_stale = False  # a change has come meanwhile, so the answer may be older than that
+
+    def start(self, token: bytes, now: float) -> None:
+        """Begin."""
+        if token:
+            self._send(Watch(self.watch.key, token, self._lease.seconds, self._lease.session), now)
+        else:
+            self._ask_for_token(now)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """The node has given a token, or has told what it has."""
+        if contact != self.contact:
+            self._listener.refused(self, now)
+        elif isinstance(result, Renewed):
+            self.start(result.token, now)
+        else:
+            assert isinstance(result, Watched)
+            self._listener.told(self, result, now)
+
+    def overdue(self, query: Asked, now: float, *, late: bool) -> None:
+        """The answer takes long."""
+        if late:
+            self._listener.overdue(self, now)
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """The node was silent, or refuses; where that may be for the token, ask for another one, once."""
+        if error is None:
+            self._listener.silent(self, now)
+        elif error.code == ERROR_PROTOCOL and not self.has_fresh_token:
+            self._ask_for_token(now)
+        else:
+            self._listener.refused(self, now)
+
+    def give_up(self, now: float) -> None:
+        """A defect has stopped it."""
+        self._listener.silent(self, now)
+
+    def _ask_for_token(self, now: float) -> None:
+        self.has_fresh_token = True
+        self._send(Renew(self._lease.session, self._lease.seconds, b""), now)
+
+    def _send(self, request: Watch | Renew, now: float) -> None:
+        id, endpoint = self.contact
+        self._requester.ask(self, request, endpoint, id, now, insistent=True, impatient=self)

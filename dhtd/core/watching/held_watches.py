@@ -1,0 +1,190 @@
+"""Watches that this node holds for others, each with what its watcher was told.
+
+A watch belongs to a session at an address, and a renewal prolongs all watches of these together: O(1), as for records.
+
+A key, a source and the whole node have a quota of watches. At a quota, a new watch is refused: its watcher asks K nodes
+near the key, and each source has a part of the whole only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from dhtd.core.counters import WATCHES, WATCHES_PER_KEY, WATCHES_PER_SOURCE
+from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.ids import Id, packed
+from dhtd.core.messages import VERSION_MAX, Contact
+from dhtd.core.policy import Policy
+from dhtd.core.storage.outcomes import QuotaReached
+from dhtd.core.storage.watched_keys import WatchedKeys
+from dhtd.core.timers import Timers
+
+REFUSED: Final = {
+    WATCHES: QuotaReached(WATCHES, "too many watches"),
+    WATCHES_PER_KEY: QuotaReached(WATCHES_PER_KEY, "too many watches of this key"),
+    WATCHES_PER_SOURCE: QuotaReached(WATCHES_PER_SOURCE, "too many watches from this address"),
+}
+
+
+class HeldWatch:
+    """A watch of one key, held for another node."""
+
+    __slots__ = ("contact", "key", "packed_key", "told", "version", "watcher")
+
+    def __init__(self, watcher: Watcher, key: Id, contact: Contact, version: int) -> None:
+        self.watcher = watcher
+        self.key = key
+        self.packed_key = packed(key)
+        self.contact = contact  # is told of changes
+        self.version = version  # of what it was told
+        self.told: dict[Endpoint, None] = {}  # the endpoints that it knows from us
+
+    def next_version(self) -> int:
+        """Count one more change."""
+        self.version = self.version + 1 if self.version < VERSION_MAX else 0
+        return self.version
+
+
+class Watcher:
+    """A session at one address, and its watches here."""
+
+    __slots__ = ("name", "until", "watches")
+
+    def __init__(self, name: bytes, until: float) -> None:
+        self.name = name
+        self.until = until
+        self.watches: dict[bytes, HeldWatch] = {}  # by packed key
+
+
+class HeldWatches:
+    """The watches, by key and by watcher."""
+
+    __slots__ = ("_by_key", "_by_source", "_policy", "_size", "_timers", "_watched", "_watchers")
+
+    def __init__(self, policy: Policy, watched: WatchedKeys) -> None:
+        self._policy = policy
+        self._watched = watched
+        self._watchers: dict[bytes, Watcher] = {}
+        self._by_key: dict[bytes, dict[HeldWatch, None]] = {}
+        self._by_source: dict[bytes, int] = {}  # how many each source has
+        self._timers: Timers[bytes] = Timers()  # by name of watcher: when to look whether its lease is over
+        self._size = 0
+
+    def __len__(self) -> int:
+        """How many watches there are."""
+        return self._size
+
+    def __contains__(self, watch: HeldWatch) -> bool:
+        """Whether this watch is held still."""
+        return watch in self._by_key.get(watch.packed_key, ())
+
+    def put(
+        self, key: Id, contact: Contact, session: bytes, lease: int, version: int, now: float
+    ) -> HeldWatch | QuotaReached:
+        """Hold a watch of `key`, and all watches of its session, for `lease` seconds from now.
+
+        `version`: to begin with, if it is new.
+        """
+        name = _name(contact.endpoint[:-2], session)
+        watcher = self._watchers.get(name)
+        watch = None if watcher is None else watcher.watches.get(packed(key))
+        if watch is None:
+            used_up = self._used_up(packed(key), contact.endpoint)
+            if used_up is not None:
+                return REFUSED[used_up]
+            if watcher is None:
+                watcher = self._watchers[name] = Watcher(name, now + lease)
+                self._timers.set(name, watcher.until)
+            watch = HeldWatch(watcher, key, contact, version)
+            self._add(watch)
+        watch.contact = contact
+        self._prolong(watch.watcher, now + lease)
+        return watch
+
+    def renew(self, ip: bytes, session: bytes, seconds: int, now: float) -> int:
+        """Hold the watches of a session at this address for so long from now; return how many these are."""
+        watcher = self._watchers.get(_name(ip, session))
+        if watcher is None:
+            return 0
+        held = len(watcher.watches)
+        if seconds:
+            self._prolong(watcher, now + seconds)
+        else:
+            self._end(watcher)
+        return held
+
+    def drop(self, watch: HeldWatch) -> None:
+        """End a watch that is held."""
+        watcher, key = watch.watcher, watch.packed_key
+        del watcher.watches[key]
+        if not watcher.watches:
+            del self._watchers[watcher.name]
+            self._timers.cancel(watcher.name)
+        del self._by_key[key][watch]
+        if not self._by_key[key]:
+            del self._by_key[key]
+        source = source_group(watch.contact.endpoint[:-2])
+        self._by_source[source] -= 1
+        if not self._by_source[source]:
+            del self._by_source[source]
+        self._size -= 1
+        self._watched.leave(key)
+
+    def leave(self, key: Id, ip: bytes, session: bytes) -> None:
+        """End the watch of a session, if there is one."""
+        watcher = self._watchers.get(_name(ip, session))
+        watch = None if watcher is None else watcher.watches.get(packed(key))
+        if watch is not None:
+            self.drop(watch)
+
+    def of(self, key: bytes) -> Collection[HeldWatch]:
+        """Return the watches of a packed key."""
+        return self._by_key.get(key, ())
+
+    def next_timeout(self) -> float | None:
+        """Return when `expire` may have something to do."""
+        return self._timers.next()
+
+    def expire(self, now: float) -> None:
+        """Drop the watches of leases that are over."""
+        for name in self._timers.pop_due(now):
+            watcher = self._watchers[name]
+            if watcher.until > now:
+                self._timers.set(name, watcher.until)
+            else:
+                self._end(watcher)
+
+    def _end(self, watcher: Watcher) -> None:
+        self._drop_all(list(watcher.watches.values()))
+
+    def _drop_all(self, watches: Iterable[HeldWatch]) -> None:
+        for watch in watches:
+            self.drop(watch)
+
+    def _prolong(self, watcher: Watcher, until: float) -> None:
+        """A shorter lease needs an earlier look; for a longer one, the look that is due anyway sets the next."""
+        if until < watcher.until:
+            self._timers.set(watcher.name, until)
+        watcher.until = until
+
+    def _add(self, watch: HeldWatch) -> None:
+        watch.watcher.watches[watch.packed_key] = watch
+        self._by_key.setdefault(watch.packed_key, {})[watch] = None
+        source = source_group(watch.contact.endpoint[:-2])
+        self._by_source[source] = self._by_source.get(source, 0) + 1
+        self._size += 1
+        self._watched.watch(watch.packed_key)
+
+    def _used_up(self, key: bytes, endpoint: Endpoint) -> str | None:
+        """Return the quota that leaves no room for another watch, if one does."""
+        policy = self._policy
+        if self._by_source.get(source_group(endpoint[:-2]), 0) >= policy.watches_per_source:
+            return WATCHES_PER_SOURCE
+        if len(self._by_key.get(key, ())) >= policy.watches_per_key:
+            return WATCHES_PER_KEY
+        return WATCHES if self._size >= policy.watches else None
+
+
+def _name(ip: bytes, session: bytes) -> bytes:
+    return ip + session

@@ -1,0 +1,163 @@
+"""One key that this node watches: what its holders have told of it, and what that comes to.
+
+An endpoint is there while some node near the key, a *holder*, has it. What a holder says is not counted:
+
+- while it is in doubt: another holder tells of a removal, and this one does not answer the question about that;
+- once it is lost, and the nodes near the key were looked up anew since. Until then it counts, since the endpoint may be
+  at another holder that is not watched yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Handle, WatchUpdate
+from dhtd.core.ids import Id, packed
+from dhtd.core.messages import Contact
+
+
+class Word:
+    """What one holder says."""
+
+    __slots__ = ("endpoints", "is_doubtful", "questioned", "version")
+
+    def __init__(self, version: int, endpoints: Iterable[Endpoint]) -> None:
+        self.version = version
+        self.endpoints = dict.fromkeys(endpoints)
+        self.is_doubtful = False
+        self.questioned: set[Endpoint] = set()  # that another holder has removed
+
+
+class OwnWatch:
+    """A watched key, the commands that it is watched for, and its holders."""
+
+    __slots__ = ("_left", "_local", "_missed", "_shown", "_told", "key", "ops", "packed_key", "pause", "words")
+
+    def __init__(self, key: Id, pause: float) -> None:
+        self.key = key
+        self.packed_key = packed(key)
+        self.ops: dict[Handle, None] = {}
+        self.words: dict[Contact, Word] = {}
+        self.pause = pause  # seconds until the next attempt to find holders
+        self._local: dict[Endpoint, None] = {}  # what this node knows itself
+        self._left: dict[Endpoint, None] = {}  # what lost holders have said
+        self._missed: set[Endpoint] = set()  # not found by the last lookup, where lookups are all that there is
+        self._shown: dict[Endpoint, None] = {}  # what the commands know
+        self._told = -1  # holders at the last update; -1 before the first one
+
+    # What holders say
+
+    def has_heard(self, contact: Contact, version: int, endpoints: Iterable[Endpoint]) -> set[Endpoint]:
+        """A holder has told all that it has. Return the endpoints that it had before."""
+        before = self.words.get(contact)
+        self.words[contact] = word = Word(version, endpoints)
+        return set() if before is None else before.endpoints.keys() - word.endpoints.keys()
+
+    def change(self, contact: Contact, added: Iterable[Endpoint], removed: Iterable[Endpoint], most: int) -> None:
+        """A holder has told of a change. It has `most` endpoints at most."""
+        word = self.words[contact]
+        word.is_doubtful = False
+        word.version += 1
+        for endpoint in removed:
+            word.endpoints.pop(endpoint, None)
+        for endpoint in added:
+            if len(word.endpoints) < most:
+                word.endpoints[endpoint] = None
+
+    def lose(self, contact: Contact) -> None:
+        """A holder is lost."""
+        word = self.words.pop(contact)
+        if not word.is_doubtful:
+            self._left.update(word.endpoints)
+
+    def doubt(self, contact: Contact) -> None:
+        """A holder does not answer, though others tell of a change. The last one that is not in doubt stays so."""
+        word = self.words.get(contact)
+        if word is not None and any(not each.is_doubtful for each in self.words.values() if each is not word):
+            word.is_doubtful = True
+
+    def removed(self, endpoints: Iterable[Endpoint], by: Contact) -> bool:
+        """A holder has no longer these endpoints. Return whether another one still names one of them."""
+        gone = set(endpoints)
+        for endpoint in gone:
+            self._left.pop(endpoint, None)
+        found = False
+        for contact, word in self.words.items():
+            if contact != by and not gone.isdisjoint(word.endpoints):
+                word.questioned |= gone & word.endpoints.keys()
+                found = True
+        return found
+
+    def to_be_asked(self) -> list[Contact]:
+        """Return the holders that are in doubt, or still name what another one has removed."""
+        asked = []
+        for contact, word in self.words.items():
+            if word.is_doubtful or not word.questioned.isdisjoint(word.endpoints):
+                asked.append(contact)
+            word.questioned = set()
+        return asked
+
+    def endpoints(self) -> set[Endpoint]:
+        """Return the endpoints that holders name."""
+        return {endpoint for word in self.words.values() for endpoint in word.endpoints}
+
+    def forget_lost(self) -> None:
+        """The nodes near the key have told what they have: what lost holders said counts no more."""
+        self._left.clear()
+
+    def knows_itself(self, endpoints: Iterable[Endpoint]) -> None:
+        """This node knows these endpoints itself."""
+        self._local = dict.fromkeys(endpoints)
+
+    def found(self, endpoints: Iterable[Endpoint], by: Sequence[Contact]) -> None:
+        """A lookup has found these, on a wire without watches: the nearest of the nodes that answered speaks for all.
+
+        One that was there before is kept if one lookup misses it, and not if the next one does, too.
+        """
+        found = dict.fromkeys(endpoints)
+        before = [endpoint for word in self.words.values() for endpoint in word.endpoints]
+        missed = {endpoint for endpoint in before if endpoint not in found}
+        kept = missed - self._missed
+        self._missed = missed
+        self.words = {contact: Word(0, ()) for contact in by}
+        self.words[by[0]] = Word(0, [*found, *(endpoint for endpoint in before if endpoint in kept)])
+        self._left.clear()
+
+    def lose_all(self) -> None:
+        """No node answers any more, which is no news of endpoints."""
+        for contact in list(self.words):
+            self.lose(contact)
+
+    # What the commands are told
+
+    def update(self, *, first: bool = False) -> list[WatchUpdate]:
+        """Return what is new, for each command. The `first` update tells all, and nothing comes before it."""
+        if self._told < 0 and not first:
+            return []
+        there = self._there()
+        added = tuple(endpoint for endpoint in there if endpoint not in self._shown)
+        removed = tuple(endpoint for endpoint in self._shown if endpoint not in there)
+        holders, before = len(self.words), self._told
+        if not added and not removed and before >= 0 and bool(holders) == bool(before):
+            return []
+        self._shown, self._told = there, holders
+        return [WatchUpdate(op, self.key, tuple(there), added, removed, holders) for op in self.ops]
+
+    def add(self, op: Handle) -> list[WatchUpdate]:
+        """Another command watches the key. Return its first update, if there was one already."""
+        self.ops[op] = None
+        if self._told < 0:
+            return []
+        shown = tuple(self._shown)
+        return [WatchUpdate(op, self.key, shown, shown, (), len(self.words))]
+
+    def _there(self) -> dict[Endpoint, None]:
+        """Return the endpoints that are there, in the order in which the commands know them, new ones last."""
+        found = dict.fromkeys(self._local)
+        for word in self.words.values():
+            if not word.is_doubtful:
+                found.update(word.endpoints)
+        found.update(self._left)
+        known = [endpoint for endpoint in self._shown if endpoint in found]
+        return dict.fromkeys([*known, *found])

@@ -1,0 +1,331 @@
+"""The keys that this node watches: finds holders for each, follows what they tell, and tells the commands.
+
+1. A search finds the nodes near the key, and each is asked to tell us of changes (`Placing`, `Ask`). It goes on as long
+   as there is a command for it, again and again: nodes come and go.
+2. A holder tells of a change (`changed`). If it has skipped a version, it is asked anew.
+3. What it has removed may be at other holders still. Those that have not told of it within a moment are asked: some may
+   be dead, and what a holder said that does not answer is not counted.
+4. `Heartbeats` renews the watches together with own records, and tells of a holder that is lost, or has forgotten us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from dhtd.core.counters import OWN_WATCHES
+from dhtd.core.endpoint import Endpoint, is_contactable
+from dhtd.core.events import Handle, LookupDone, WatchUpdate
+from dhtd.core.ids import Id, packed
+from dhtd.core.membership.waiting import Waiting
+from dhtd.core.messages import Changed, Contact, Error, Result, Watch, Watched
+from dhtd.core.publishing.heartbeats import Heartbeats
+from dhtd.core.querying.attempts import Attempts
+from dhtd.core.querying.operations import Operations
+from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.storage.watched_keys import WatchedKeys
+from dhtd.core.timers import Timers
+from dhtd.core.watching.ask import Ask
+from dhtd.core.watching.known_endpoints import KnownEndpoints
+from dhtd.core.watching.own_watch import OwnWatch
+from dhtd.core.watching.placing import Placed, Placing
+from dhtd.core.watching.searches import Searches
+from dhtd.errors import TooManyWatches
+
+if TYPE_CHECKING:
+    from random import Random
+
+_MOMENT: Final = 0.15  # seconds: most holders tell of the same removal within these
+
+
+class OwnWatches:
+    """The watches of this node, by packed key."""
+
+    __slots__ = (
+        "_asks",
+        "_caps_hit",
+        "_heartbeats",
+        "_known",
+        "_of_op",
+        "_questions",
+        "_requester",
+        "_searches",
+        "_tell",
+        "_unwanted",
+        "_watched",
+        "_watches",
+    )
+
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        operations: Operations,
+        waiting: Waiting,
+        heartbeats: Heartbeats,
+        known: KnownEndpoints,
+        watched: WatchedKeys,
+        tell: Callable[[WatchUpdate, float], None],
+        caps_hit: dict[str, int],
+        rng: Random,
+    ) -> None:
+        """`tell` takes the updates for commands."""
+        self._requester = requester
+        self._heartbeats = heartbeats
+        self._known = known
+        self._watched = watched
+        self._tell = tell
+        self._caps_hit = caps_hit
+        self._searches = Searches(requester, overlays, operations, waiting, self, caps_hit, rng)
+        self._watches: dict[bytes, OwnWatch] = {}
+        self._of_op: dict[Handle, OwnWatch] = {}
+        self._unwanted: dict[bytes, None] = {}  # keys that a command has left
+        self._asks: dict[tuple[bytes, Contact], Ask] = {}  # under way
+        self._questions: Timers[bytes] = Timers()  # when holders are asked about what others have removed
+
+    def __len__(self) -> int:
+        """How many keys are watched."""
+        return len(self._watches)
+
+    # Commands
+
+    def check_room(self, key: Id) -> None:
+        """Raise `TooManyWatches` if the watch of this key is one too many."""
+        most = self._requester.policy.own_watches
+        if len(self) >= most and packed(key) not in self._watches:
+            self._caps_hit[OWN_WATCHES] += 1
+            raise TooManyWatches(f"this node watches as many IDs as it can ({most}): end another watch first")
+
+    def begin(self, op: Handle, key: Id, now: float) -> None:
+        """Watch a key for a command."""
+        watch = self._watches.get(packed(key))
+        if watch is None:
+            watch = self._watches[packed(key)] = OwnWatch(key, self._requester.policy.watch_retry)
+            self._watched.watch(watch.packed_key)
+            self._searches.begin(watch, now)
+        self._of_op[op] = watch
+        self._tell_all(watch.add(op), now)
+
+    def end(self, op: Handle) -> None:
+        """A command needs its watch no longer."""
+        watch = self._of_op.pop(op, None)
+        if watch is not None:
+            del watch.ops[op]
+            self._unwanted[watch.packed_key] = None
+
+    # What happens
+
+    def changed(self, request: Changed, contact: Contact, now: float) -> bool:
+        """A node says that what it holds has changed; return whether it is a holder of this watch."""
+        watch = self._watches.get(packed(request.key))
+        if watch is None:
+            return False
+        # 1. Its answer to a question is on the way, and may be older, or newer: ask once more.
+        ask = self._asks.get((watch.packed_key, contact))
+        if ask is not None:
+            ask.is_stale = True
+            return True
+        word = watch.words.get(contact)
+        if word is None:
+            return False
+        # 2. It was told before, and our acknowledgement was lost.
+        if request.version == word.version:
+            return True
+        # 3. Something was lost in between, or somebody forges this.
+        if request.version != word.version + 1:
+            self.ask(watch, contact, self._heartbeats.token(contact), None, now)
+            return True
+        # 4. Take it.
+        added = self._contactable(request.added, contact)
+        watch.change(contact, added, request.removed, self._requester.policy.watch_endpoints)
+        self._removed(watch, request.removed, contact, now)
+        self._tell_all(watch.update(), now)
+        return True
+
+    def stirred(self, key: bytes, now: float) -> None:
+        """What this node knows itself under a packed key may have changed."""
+        watch = self._watches.get(key)
+        if watch is not None:
+            watch.knows_itself(self._known.for_us(watch.key, now))
+            self._tell_all(watch.update(), now)
+
+    def reached(self, now: float) -> None:
+        """A network is reached: look for holders where there are none."""
+        for watch in self._watches.values():
+            if not watch.words:
+                self._searches.begin(watch, now)
+
+    def lost(self, key: bytes, contact: Contact, now: float) -> None:
+        """A holder does not answer any more: look for another one, but keep what it said until then."""
+        watch = self._watches[key]
+        watch.lose(contact)
+        self._searches.soon(watch, now)
+        self._tell_all(watch.update(), now)
+
+    def missing(self, key: bytes, contact: Contact, now: float) -> None:
+        """A holder may have forgotten us."""
+        self.ask(self._watches[key], contact, self._heartbeats.token(contact), None, now)
+
+    # What is due
+
+    def next_timeout(self) -> float | None:
+        """Return when `go_on` has something to do."""
+        if self._unwanted:
+            return 0.0
+        due = [at for at in (self._searches.next_timeout(), self._questions.next()) if at is not None]
+        return min(due, default=None)
+
+    def go_on(self, now: float, attempts: Attempts) -> None:
+        """End what no command needs, begin the searches that are due, and ask holders about what others have told."""
+        unwanted, self._unwanted = self._unwanted, {}
+        for key in unwanted:
+            watch = self._watches.get(key)
+            if watch is not None and not watch.ops:
+                attempts.do(self._drop, watch, now)
+        self._searches.go_on(now, attempts)
+        for key in self._questions.pop_due(now):
+            attempts.do(self._ask_about_doubts, self._watches[key], now)
+
+    # Searches
+
+    def placed(self, watch: OwnWatch, placed: Placed, now: float) -> None:
+        """Let go of nodes that are not near the key any more, and of what lost holders said."""
+        if placed.is_answered:
+            for contact in [contact for contact in watch.words if contact not in placed.near]:
+                watch.lose(contact)
+                self._leave(watch, contact, now)
+            watch.forget_lost()
+        self._searched(watch, now)
+
+    def looked_up(self, watch: OwnWatch, done: LookupDone | None, now: float) -> None:
+        """Take what a lookup has found; without an answer, there is no news."""
+        if done is not None and done.closest:
+            watch.found(done.endpoints, done.closest)
+        else:
+            watch.lose_all()
+        self._searched(watch, now)
+
+    def _searched(self, watch: OwnWatch, now: float) -> None:
+        watch.knows_itself(self._known.for_us(watch.key, now))
+        self._tell_all(watch.update(first=True), now)
+
+    def _drop(self, watch: OwnWatch, now: float) -> None:
+        key = watch.packed_key
+        del self._watches[key]
+        self._watched.leave(key)
+        self._questions.cancel(key)
+        self._searches.forget(watch)
+        self._requester.send_no_more(*(self._asks.pop(each) for each in list(self._asks) if each[0] == key))
+        for contact in watch.words:
+            self._leave(watch, contact, now)
+
+    def _leave(self, watch: OwnWatch, contact: Contact, now: float) -> None:
+        """End the watch at a node. If it does not hear of that, its next notice is refused."""
+        token, lease = self._heartbeats.token(contact), self._heartbeats.lease
+        self._heartbeats.watches_no_longer(contact, watch.packed_key)
+        if token:
+            request = Watch(watch.key, token, 0, lease.session)
+            self._requester.ask(_Leave(), request, contact.endpoint, contact.id, now, insistent=True)
+
+    # Asks
+
+    def ask(self, watch: OwnWatch, contact: Contact, token: bytes, placing: Placing | None, now: float) -> None:
+        """Have a node tell us of changes, and what it has now; once more where that is under way."""
+        under_way = self._asks.get((watch.packed_key, contact))
+        if under_way is not None:
+            under_way.is_stale = True
+            under_way.placing = placing or under_way.placing
+            return
+        ask = Ask(self._requester, self._heartbeats.lease, self, watch, contact, placing)
+        self._asks[watch.packed_key, contact] = ask
+        ask.start(token, now)
+
+    def told(self, ask: Ask, watched: Watched, now: float) -> None:
+        """Take what a holder has."""
+        watch, contact = ask.watch, ask.contact
+        if not self._is_over(ask):
+            return
+        self._heartbeats.watches_at(contact, watch.packed_key, self, watched.token, now)
+        most = self._requester.policy.watch_endpoints
+        gone = watch.has_heard(contact, watched.version, self._contactable(watched.endpoints[:most], contact))
+        self._removed(watch, gone, contact, now)
+        if ask.placing is not None:
+            ask.placing.taken(contact, now)
+        if ask.is_stale:
+            self.ask(watch, contact, watched.token, None, now)
+        self._tell_all(watch.update(), now)
+
+    def refused(self, ask: Ask, now: float) -> None:
+        """A node does not tell us of changes, or not any more."""
+        watch, contact = ask.watch, ask.contact
+        if not self._is_over(ask):
+            return
+        if contact in watch.words:
+            watch.lose(contact)
+            self._heartbeats.watches_no_longer(contact, watch.packed_key)
+        if ask.placing is not None:
+            ask.placing.not_taken(contact, now)
+        self._tell_all(watch.update(), now)
+
+    def silent(self, ask: Ask, now: float) -> None:
+        """A node has not answered. If it is a holder, its heartbeat will tell whether it is lost."""
+        if not self._is_over(ask):
+            return
+        self._in_doubt(ask, now)
+        if ask.placing is not None:
+            ask.placing.not_taken(ask.contact, now)
+
+    def overdue(self, ask: Ask, now: float) -> None:
+        """A node takes long to answer."""
+        if self._asks.get((ask.watch.packed_key, ask.contact)) is ask:
+            self._in_doubt(ask, now)
+            if ask.placing is not None:
+                ask.placing.overdue(ask.contact)
+
+    def _is_over(self, ask: Ask) -> bool:
+        """Take an ask for over; return whether its watch still goes on."""
+        is_current = self._asks.get((ask.watch.packed_key, ask.contact)) is ask
+        if is_current:
+            del self._asks[ask.watch.packed_key, ask.contact]
+        return is_current
+
+    def _in_doubt(self, ask: Ask, now: float) -> None:
+        watch = ask.watch
+        if ask.contact in watch.words:
+            watch.doubt(ask.contact)
+            self._questions.set(watch.packed_key, now + self._requester.policy.watch_gap)
+            self._tell_all(watch.update(), now)
+
+    def _removed(self, watch: OwnWatch, endpoints: Iterable[Endpoint], by: Contact, now: float) -> None:
+        """A holder does not name these any more: soon, ask those that still do."""
+        if watch.removed(endpoints, by) and (self._questions.get(watch.packed_key) or now + 1) > now + _MOMENT:
+            self._questions.set(watch.packed_key, now + _MOMENT)
+
+    def _ask_about_doubts(self, watch: OwnWatch, now: float) -> None:
+        """Ask the holders that are in doubt, or still name what another one has removed."""
+        for contact in watch.to_be_asked():
+            self.ask(watch, contact, self._heartbeats.token(contact), None, now)
+
+    def _contactable(self, endpoints: Iterable[Endpoint], told_by: Contact) -> list[Endpoint]:
+        """Return those that can be used from here."""
+        teller = told_by.endpoint
+        beside_us = self._requester.is_beside_us(teller)
+        return [each for each in endpoints if is_contactable(each, teller, beside_us=beside_us)]
+
+    def _tell_all(self, updates: Iterable[WatchUpdate], now: float) -> None:
+        for update in updates:
+            self._tell(update, now)
+
+
+class _Leave:
+    """The end of a watch at a node. The lease ends it as well, so nothing depends on the answer."""
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """The node has ended it."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """The lease will end it."""
+
+    def give_up(self, now: float) -> None:
+        """The lease will end it."""
