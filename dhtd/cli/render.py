@@ -101,7 +101,9 @@ def _progress_of_simulation(title: str, status: RunStatus, speed: float, spent: 
 
 
 def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[RenderableType]:
-    lookups, traffic, table, balance, cut = (result[key] for key in ("lookups", "traffic", "table", "balance", "cut"))
+    lookups, traffic, table, balance, cut, watches = (
+        result[key] for key in ("lookups", "traffic", "table", "balance", "cut", "watches")
+    )
     if heading:
         yield Text(heading, style="bold")
     yield _success(lookups)
@@ -125,6 +127,11 @@ def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[
         if not cut["entries"]
         else f"{count(cut['entries'], 'entry')} gone after {duration(cut['gone_p50_s'])} in the median, "
         f"{duration(cut['gone_max_s'])} at most",
+        "watches": ""
+        if not watches["expected"]
+        else f"{count(watches['changes'], 'change')}, {100 * watches['seen_share']:.2f} % seen by the watchers, "
+        f"{_within(watches['seen_p50_ms'])} in the median, {_within(watches['seen_p99_ms'])} at p99; "
+        f"{watches['wrong']:,} wrong",
         "tables": f"{table['size_p50']:g} contacts in the median, {100 * table['stale_share']:.1f} % stale",
         "balance": "no node was there from the beginning to the end"
         if balance["max_over_mean"] is None
@@ -138,6 +145,10 @@ def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[
         if words:
             grid.add_row(Text(name, style="dim"), Text(words))
     yield grid
+
+
+def _within(milliseconds: float | None) -> str:
+    return "never" if milliseconds is None else f"{milliseconds:,.0f} ms"
 
 
 def _success(lookups: Mapping[str, Any]) -> RenderableType:

@@ -39,6 +39,8 @@ class Plan:
     jumps: float = 0.0  # the part of clocks that jump ahead by up to two hours, once
     restart: float | None = None  # when all nodes are killed and started again from their state files, at once
     cut: tuple[float, float] | None = None  # from when to when half of the machines with entries lose their power
+    watched: int = 0  # keys that are watched while they change, and while half of the nodes nearest to them die
+    watchers: int = 0  # of each of these keys
     restored: int = 0  # own entries that each node then finds in its state file, beside those of this run
 
     # Attackers of each entry's key: they have all the places nearest to it, name only each other, and claim to hold

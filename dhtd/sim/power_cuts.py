@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint
@@ -37,10 +38,14 @@ class Remains:
 class PowerCuts:
     """Cuts machines off, and looks their entries up."""
 
-    def __init__(self, net: Network, population: Population, questions: Questions) -> None:
+    def __init__(
+        self, net: Network, population: Population, questions: Questions, end: Callable[[Host, str], None]
+    ) -> None:
+        """`end` ends a machine for good, and says how."""
         self._net = net
         self._population = population
         self._questions = questions
+        self._end = end
         self._lookups: dict[tuple[Node, Handle], Remains] = {}
         self._remains: list[Remains] = []
 
@@ -54,19 +59,18 @@ class PowerCuts:
         host = self._questions.draw_owner()
         if host is None or len(population.live) == 1:
             return
-        # The machine is gone, and with it the lookups that it had under way.
         served = self._questions.served_by(host)
-        self._questions.abandon(host)
-        self._lookups = {asked: left for asked, left in self._lookups.items() if asked[0] is not host.node}
-        population.goes(host)
-        net.note("loses its power", host)
-        population.forget(host)
+        self._end(host, "loses its power")
         # Others look for what it has served.
         for entry in served:
             left = Remains(entry.key, host.endpoint.with_port(entry.port), net.now)
             self._remains.append(left)
             for second in range(WATCHED):
                 net.schedule.at(net.now + second, self._look_up, left)
+
+    def abandon(self, host: Host) -> None:
+        """Expect nothing more of what the host's node was asked."""
+        self._lookups = {asked: left for asked, left in self._lookups.items() if asked[0] is not host.node}
 
     def heard(self, host: Host, event: Event) -> None:
         """Take what a node tells its owner."""

@@ -89,6 +89,19 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Watches:
+    """The changes under watched keys, and how soon their watchers have seen them."""
+
+    changes: int  # that lasted
+    expected: int  # times that some watcher had to see one of them
+    seen_share: float | None  # the part of these that was seen; None if there are none
+    seen_p50_ms: float | None  # None also if so many were not seen
+    seen_p99_ms: float | None
+    seen_max_ms: float | None
+    wrong: int  # endpoints that a watcher was told of, and that were not so
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One run."""
 
@@ -101,6 +114,7 @@ class Report:
     table: Table
     balance: Balance
     cut: Cut
+    watches: Watches
 
 
 def percentile(values: Sequence[float], part: float) -> float:

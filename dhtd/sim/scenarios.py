@@ -22,6 +22,8 @@ class Goal:
     peak: float | None = None  # datagrams that a node sends in its busiest second, at most
     gone_p50: float | None = None  # seconds until no lookup finds an entry of a machine that was cut off, at most
     gone_max: float | None = None
+    seen: float | None = None  # the share of changes that the watchers of a key have seen, at least
+    seen_p99: float | None = None  # milliseconds until a watcher has seen a change, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class Scenario:
         recall = report.lookups.recall_at_k
         if goal.recall_at_k is not None and (recall is None or recall < goal.recall_at_k):
             missed.append(f"recall_at_k is {recall}, and is to be {goal.recall_at_k:g}")
+        seen = report.watches.seen_share
+        if goal.seen is not None and (seen is None or seen < goal.seen):
+            missed.append(f"seen_share is {seen}, and is to be {goal.seen:g}")
+        if goal.seen is not None and report.watches.wrong:
+            missed.append(f"wrong is {report.watches.wrong}, and is to be 0")
         recovery = report.lookups.recovery_s
         if goal.recovery is not None and (recovery is None or recovery > goal.recovery):
             missed.append(f"recovery_s is {recovery}, and is to be {goal.recovery:g} at most")
@@ -58,6 +65,7 @@ class Scenario:
         for name, value, most in (
             ("gone_p50_s", report.cut.gone_p50_s, goal.gone_p50),
             ("gone_max_s", report.cut.gone_max_s, goal.gone_max),
+            ("seen_p99_ms", report.watches.seen_p99_ms, goal.seen_p99),
         ):
             if most is not None and (value is None or value > most):
                 missed.append(f"{name} is {value}, and is to be {most:g} at most")
@@ -95,6 +103,11 @@ SCENARIOS: Mapping[str, Scenario] = {
         "machines with entries lose their power, one after another",
         Plan(cut=(120.0, 420.0)),
         Goal(1.0, gone_p50=50.0, gone_max=75.0),
+    ),
+    "watchers": Scenario(
+        "keys change while they are watched, and half of the nodes nearest to each key die",
+        Plan(watched=10, watchers=10, entries=20, lookups=200),
+        Goal(1.0, seen=1.0, seen_p99=1_000.0),
     ),
     "half-nat": Scenario("half of the nodes behind NAT", Plan(nat=0.5), Goal(0.99)),
     "liars": Scenario("10 % of the nodes falsify their answers", Plan(liars=0.1), Goal(0.99)),

@@ -26,6 +26,7 @@ from dhtd.sim.power_cuts import PowerCuts
 from dhtd.sim.questions import LOOKUP_LIMIT, Entry, Phase, Questions
 from dhtd.sim.report import Report
 from dhtd.sim.tally import Tally
+from dhtd.sim.watchers import Watchers
 
 DOUBLING = 20.0  # seconds in which the network doubles while nodes join one by one
 SETTLING = 60.0  # seconds from the last node's arrival until the network is said to stand
@@ -61,7 +62,8 @@ class Simulation:
         self._eclipse = Eclipse(self.net, plan.eclipse, closest=plan.closest, site=plan.site)
         self._population = Population(self.net, plan, self.tally, self._rng)
         self._questions = Questions(self.net, plan, self._population, self.tally, self._rng)
-        self._power_cuts = PowerCuts(self.net, self._population, self._questions)
+        self._power_cuts = PowerCuts(self.net, self._population, self._questions, self._end)
+        self._watchers = Watchers(self.net, plan, self._population, self._end, self._rng)
         self.net.listener = self._heard
         self._phase = Phase.JOINING
         self.stands_at = self._plan_start()
@@ -114,7 +116,7 @@ class Simulation:
 
     def report(self) -> Report:
         """Return what the run has shown so far."""
-        return self.tally.report(self._population.live, self._power_cuts.report())
+        return self.tally.report(self._population.live, self._power_cuts.report(), self._watchers.report())
 
     # The plan
 
@@ -164,10 +166,12 @@ class Simulation:
             if self._rng.random() < self.plan.jumps:
                 when = self.net.now + self._rng.random() * self.plan.duration
                 self.net.schedule.at(when, self._jump, host, self._rng.random() * JUMP)
+        self._watchers.begin(self.ends_at)
 
     def _heard(self, host: Host, event: Event) -> None:
         self._questions.heard(host, event)
         self._power_cuts.heard(host, event)
+        self._watchers.heard(host, event)
 
     def _look_up(self) -> None:
         self._questions.look_up(self._phase)
@@ -184,19 +188,28 @@ class Simulation:
     def _leave(self, host: Host) -> None:
         """End a session: the machine comes back from its state file later, or another comes at once."""
         population = self._population
-        if len(population.live) == 1:
-            return  # nobody would be left to join by
-        self._questions.abandon(host)
-        population.goes(host)
+        if host not in population or len(population.live) == 1:
+            return  # it was cut off, or nobody would be left to join by
         if self._rng.random() < self.plan.returning:
-            self.net.note("stops for a while", host)
+            self._goes(host, "stops for a while")
             saved = self.net.kill(host)
             self.net.schedule.at(self.net.now + self._rng.expovariate(1 / AWAY), self._return, host, saved)
             return
-        self.net.note("stops for good", host)
-        population.forget(host)
+        self._end(host, "stops for good")
         self._plan_end(population.arrive())
         self._questions.replace_those_of(host)
+
+    def _end(self, host: Host, how: str) -> None:
+        """A machine is gone for good."""
+        self._goes(host, how)
+        self._population.forget(host)
+
+    def _goes(self, host: Host, how: str) -> None:
+        """Expect nothing more of a machine, whose node is about to be killed."""
+        for part in (self._questions, self._power_cuts, self._watchers):
+            part.abandon(host)
+        self._population.goes(host)
+        self.net.note(how, host)
 
     def _return(self, host: Host, saved: Saved) -> None:
         self.net.note("comes back", host)

@@ -13,7 +13,20 @@ from dhtd.core.node import Node
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.sim.plan import Plan
-from dhtd.sim.report import Balance, Cut, Hops, Lookups, Queries, Report, Table, Traffic, mean, percentile, spread
+from dhtd.sim.report import (
+    Balance,
+    Cut,
+    Hops,
+    Lookups,
+    Queries,
+    Report,
+    Table,
+    Traffic,
+    Watches,
+    mean,
+    percentile,
+    spread,
+)
 
 Asking = tuple[Node, Handle]
 
@@ -92,8 +105,8 @@ class Tally:
             LookupOutcome(self._net.now, is_found, recall, stats.hops, stats.queries, stats.elapsed, across)
         )
 
-    def report(self, live: Sequence[Host], cut: Cut) -> Report:
-        """Return the figures, of the hosts that are alive, and of those that were cut off."""
+    def report(self, live: Sequence[Host], cut: Cut, watches: Watches) -> Report:
+        """Return the figures: those of the hosts that are alive are counted here."""
         net = self._net
         self.population_changed(self._population)
         return Report(
@@ -106,6 +119,7 @@ class Tally:
             table=self._table(live),
             balance=self._balance(live),
             cut=cut,
+            watches=watches,
         )
 
     def _lookups(self) -> Lookups:

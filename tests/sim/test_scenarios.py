@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "mass-restart": {"nodes": 12, "restored": 40, "lookups": 100, "duration": 300.0},
     "power-cut": {"nodes": 50, "entries": 40, "lookups": 100, "duration": 420.0, "cut": (120.0, 240.0)},
+    "watchers": {"nodes": 60, "watched": 4, "watchers": 6, "duration": 200.0, "lookups": 50},
     "half-nat": {"nodes": 80, "entries": 40, "lookups": 200, "duration": 300.0},
     "liars": {"nodes": 100, "entries": 50, "lookups": 200, "duration": 300.0},
     "eclipse": {"nodes": 100, "entries": 3, "lookups": 40, "duration": 300.0},
@@ -44,7 +45,18 @@ SMALL: dict[str, dict[str, Any]] = {
 MISSES = {"power-cut": "an entry is gone with the last of eight leases: holders are renewed one by one, so after 56 s"}
 
 # These have siblings in tests/sim/test_faults.py that are quicker.
-LONG = {"lossy", "churn", "partition-heals", "liars", "half-nat", "flash-crowd", "mass-restart", "eclipse", "power-cut"}
+LONG = {
+    "lossy",
+    "churn",
+    "partition-heals",
+    "liars",
+    "half-nat",
+    "flash-crowd",
+    "mass-restart",
+    "eclipse",
+    "power-cut",
+    "watchers",
+}
 
 EVERYTHING = Plan(
     nodes=40,
@@ -151,15 +163,21 @@ def test_a_broken_invariant_tells_seed_and_event() -> None:
 
 @pytest.mark.slow
 def test_a_goal_that_is_missed_is_said_in_words() -> None:
-    strict = Scenario("", EVERYTHING, Goal(1.1, recall_at_k=1.1, recovery=-1.0, peak=0.0, gone_p50=50.0, gone_max=75.0))
+    strict = Scenario(
+        "",
+        EVERYTHING,
+        Goal(1.1, recall_at_k=1.1, recovery=-1.0, peak=0.0, gone_p50=50.0, gone_max=75.0, seen=1.0, seen_p99=0.0),
+    )
     shortfalls = strict.shortfalls(everything())
     assert [shortfall.split()[0] for shortfall in shortfalls] == [
         "success_rate",
         "recall_at_k",
+        "seen_share",
         "recovery_s",
         "peak_datagrams_per_node_s",
         "gone_p50_s",
         "gone_max_s",
+        "seen_p99_ms",
     ]
 
 
