@@ -83,18 +83,16 @@ class Terms:
 
 
 class Connection:
-    """One client. `check_attached` raises `Busy` if no further connection of the user may have entries attached."""
+    """One client. `check_lasting` raises `Busy` if no further connection of the user may be a lasting one."""
 
-    def __init__(
-        self, uid: int, stream: trio.SocketStream, terms: Terms, check_attached: Callable[[int], None]
-    ) -> None:
+    def __init__(self, uid: int, stream: trio.SocketStream, terms: Terms, check_lasting: Callable[[int], None]) -> None:
         self.uid = uid
         self.is_owner = uid in {0, os.geteuid()}
         self.stream = stream
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         self._terms = terms
-        self._check_attached = check_attached
+        self._check_lasting = check_lasting
         self._unread = select.poll()
         self._unread.register(stream.socket.fileno(), select.POLLIN)
         self._turn_began = trio.current_time()  # of the client's latest turn, which a whole request ends
@@ -104,21 +102,27 @@ class Connection:
         self._is_displaced = False
         self._has_farewell = False
         self._leaves: list[Leave] = []
+        self._is_watching = False  # the request that is being served goes on until the client hangs up
 
     @property
-    def is_attached(self) -> bool:
-        """Whether entries live as long as the connection."""
-        return bool(self._leaves)
+    def is_lasting(self) -> bool:
+        """Whether the connection watches, or entries live as long as it."""
+        return self._is_watching or bool(self._leaves)
 
     def attach(self, leave: Leave) -> None:
-        if not self.is_attached:
-            self._check_attached(self.uid)
+        if not self.is_lasting:
+            self._check_lasting(self.uid)
         self._leaves.append(leave)
+
+    def watch(self) -> None:
+        if not self.is_lasting:
+            self._check_lasting(self.uid)
+        self._is_watching = True
 
     @property
     def waiting_since(self) -> float | None:
         """The time since when it is the client's turn; None while it is ours, bytes wait, or entries are attached."""
-        if self.is_attached or (self._between_lines and self._unread.poll(0)):
+        if self._leaves or (self._between_lines and self._unread.poll(0)):
             return None
         return self._theirs_since
 
@@ -148,6 +152,7 @@ class Connection:
             async with aclosing(lines_of(self._receive, self._terms.limits)) as lines:
                 async for line in lines:
                     await self._serve_request(line)
+                    self._is_watching = False
                     self._turn_began = trio.current_time()
                     self._id = None
         except (FrameTooLarge, FrameTooSlow) as error:

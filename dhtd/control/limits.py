@@ -5,8 +5,8 @@ costs the client nothing, and the daemon a place. So the connection that has wai
 whose request is being served never does. A user with a thousand open connections takes no place from their own next
 request, and none from another user.
 
-A connection with attached entries keeps its place, too. So these may take three quarters of a user's places, and leave
-the rest to requests.
+A connection with attached entries keeps its place, too, and so does one that watches and reads what it is told. These
+are lasting. They may take three quarters of a user's places, and leave the rest to requests.
 
 The daemon's user and root have places of their own. All members of the socket's group share theirs, so that together
 they cannot use up the daemon's file descriptors.
@@ -32,8 +32,8 @@ class Limits:
     frame: int = FRAME_MAX
     frame_deadline: float = 10.0  # from a frame's first byte to its newline
 
-    def attached(self, places: int) -> int:
-        """Return how many of these places connections with attached entries may keep."""
+    def lasting(self, places: int) -> int:
+        """Return how many of these places lasting connections may take."""
         return max(1, 3 * places // 4)
 
 
@@ -59,8 +59,8 @@ class Occupant(Protocol):
         """The time since when it is the client's turn; None while it is the daemon's, or entries are attached."""
 
     @property
-    def is_attached(self) -> bool:
-        """Whether entries live as long as the connection."""
+    def is_lasting(self) -> bool:
+        """Whether the connection watches, or entries live as long as it."""
 
 
 C = TypeVar("C", bound=Occupant)
@@ -90,21 +90,22 @@ class Places(Generic[C]):
         """Give the place of a connection back. A connection without one changes nothing."""
         self._taken.pop(connection, None)
 
-    def check_attached(self, uid: int) -> None:
-        """Raise `Busy` if no further connection of a user may keep its place for its entries."""
+    def check_lasting(self, uid: int) -> None:
+        """Raise `Busy` if no further connection of a user may be a lasting one."""
         limits = self._limits
-        attached = [each for each in self._taken if each.is_attached]
-        same = sum(each.uid == uid for each in attached)
-        others = sum(each.uid not in self._own for each in attached)
-        if same >= limits.attached(limits.clients):
+        lasting = [each for each in self._taken if each.is_lasting]
+        same = sum(each.uid == uid for each in lasting)
+        others = sum(each.uid not in self._own for each in lasting)
+        advice = "watch several IDs by one connection, and use --check or --pid for entries"
+        if same >= limits.lasting(limits.clients):
             raise Busy(
-                f"user {uid} has {same} connections with entries that live as long as these, three quarters of what"
-                f" socket-clients allows ({limits.clients}): raise it, or use --check or --pid"
+                f"user {uid} has {same} connections that watch, or have entries that live as long as these, three"
+                f" quarters of what socket-clients allows ({limits.clients}): raise it, or {advice}"
             )
-        if uid not in self._own and others >= limits.attached(limits.others):
+        if uid not in self._own and others >= limits.lasting(limits.others):
             raise Busy(
-                f"the members of the socket's group have {others} connections with entries that live as long as these,"
-                f" three quarters of what they may have ({limits.others}): use --check or --pid"
+                f"the members of the socket's group have {others} connections that watch, or have entries that live as"
+                f" long as these, three quarters of what they may have ({limits.others}): {advice}"
             )
 
     def take_back(self) -> C | None:

@@ -89,7 +89,7 @@ class Link:
                 except BlockingIOError:  # the backlog is full, and for Unix sockets the kernel does not wait
                     time.sleep(min(CONNECT_PAUSE, self.remaining()))
         except TimeoutError:
-            raise self._too_late() from None
+            raise self.too_late() from None
         except FileNotFoundError:
             message = f"no daemon is running: there is no socket {self.path}. Start one: {self._hint}"
             raise DaemonUnreachable(message) from None
@@ -123,7 +123,7 @@ class Link:
                 self._socket.settimeout(self.remaining())
                 self._socket.sendall(data)
             except TimeoutError:
-                raise self._too_late() from None
+                raise self.too_late() from None
 
     def receive(self) -> Answer:
         """Return the next answer."""
@@ -139,7 +139,8 @@ class Link:
     def arrived(self) -> Iterator[Answer]:
         """Yield the answers that are there, without waiting for one."""
         try:
-            self.conversation.receive(self._socket.recv(262_144, socket.MSG_DONTWAIT))
+            self._socket.setblocking(False)
+            self.conversation.receive(self._socket.recv(262_144))
         except BlockingIOError:
             return
         except OSError:
@@ -172,7 +173,7 @@ class Link:
                 if not self._socket.recv(4096):
                     return
         except TimeoutError:
-            raise self._too_late() from None
+            raise self.too_late() from None
         except OSError:
             return
 
@@ -186,7 +187,7 @@ class Link:
             self._socket.settimeout(self.remaining())
             return self._socket.recv(262_144)
         except TimeoutError:
-            raise self._too_late() from None
+            raise self.too_late() from None
         except OSError:
             return b""
 
@@ -194,7 +195,7 @@ class Link:
         """Return the seconds until the deadline; raise `DaemonTimeout` behind it."""
         remaining = self.deadline - time.monotonic()
         if remaining <= 0:
-            raise self._too_late()
+            raise self.too_late()
         return min(remaining, WAIT_MAX)
 
     def stranger(self) -> DaemonUnreachable:
@@ -204,7 +205,8 @@ class Link:
     def _closed(self) -> DaemonUnreachable:
         return DaemonUnreachable(f"the daemon on {self.path} has closed the connection: it is stopping")
 
-    def _too_late(self) -> DaemonTimeout:
+    def too_late(self) -> DaemonTimeout:
+        """Return the error where the deadline has passed."""
         return DaemonTimeout(
             f"the daemon on {self.path} has not answered within {self.timeout:g} s: give it longer with --timeout, "
             "or restart it"

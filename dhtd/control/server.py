@@ -141,7 +141,7 @@ class _Server:
             self._terms.counters.control_refused += 1
             await self._turn_away(stream, error)
             return None
-        connection = Connection(uid, stream, self._terms, self._places.check_attached)
+        connection = Connection(uid, stream, self._terms, self._places.check_lasting)
         try:
             victim = self._places.take(connection)
         except TooManyClients as error:

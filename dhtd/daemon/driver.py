@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import trio
 
@@ -56,6 +56,16 @@ def clock() -> float:
     return time.clock_gettime(_CLOCK)
 
 
+class Listener(Protocol):
+    """Takes the events of an operation."""
+
+    def send_nowait(self, value: Event) -> None:
+        """Take an event."""
+
+    def close(self) -> None:
+        """Take note that nothing more comes, although the last event has not come."""
+
+
 class Ongoing:
     """An operation with a client that waits for it. Leaving the context cancels it, unless it is over."""
 
@@ -102,7 +112,7 @@ class Driver:
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
         self.unwritten: list[Chosen] = []  # see `Publisher.poll_unwritten`; the saver takes them
         self.has_unwritten = trio.Event()  # set when there are some; the saver replaces it
-        self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
+        self._operations: dict[Handle, Listener] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
         self.labels = Labels()  # of own entries
@@ -147,10 +157,14 @@ class Driver:
     def begin(self, start: Start) -> Ongoing:
         """Start an operation, and return it as a context manager: leaving it early cancels the operation."""
         send, receive = trio.open_memory_channel[Event](math.inf)  # bounded by `search_queries`
+        return Ongoing(self.begin_for(send, start), receive, self)
+
+    def begin_for(self, listener: Listener, start: Start) -> Handle:
+        """Start an operation whose events go to `listener`. The caller has to call `end` as well."""
         op = start(self.clock())
-        self._operations[op] = send
+        self._operations[op] = listener
         self.flush()
-        return Ongoing(op, receive, self)
+        return op
 
     def end(self, op: Handle) -> None:
         """Cancel an operation that nobody waits for any more."""

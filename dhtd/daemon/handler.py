@@ -11,6 +11,7 @@ from dhtd.daemon.handlers.info import Inside
 from dhtd.daemon.handlers.node import AboutNode
 from dhtd.daemon.handlers.owner import ForOwner
 from dhtd.daemon.handlers.queries import Queries
+from dhtd.daemon.handlers.watch import Watches
 from dhtd.daemon.own_entries import OwnEntries
 from dhtd.daemon.report import NodeReport
 from dhtd.daemon.state.saver import Saver
@@ -30,6 +31,7 @@ class Handler:
     ) -> None:
         subjects = (
             Entries(driver, OwnEntries(driver, saver, guards), report, look_at_port),
+            Watches(driver),
             Queries(driver),
             AboutNode(driver, report),
             Inside(driver, guards, report),

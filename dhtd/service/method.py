@@ -53,7 +53,13 @@ class Caller(Protocol):
     def attach(self, leave: Leave) -> None:
         """Have `leave` called when the connection ends. The connection then stays open until it returns.
 
-        Raises `Busy` if too many connections of the user are kept open so.
+        Raises `Busy` if too many connections of the user last.
+        """
+
+    def watch(self) -> None:
+        """Take note that the request goes on until the client hangs up.
+
+        Raises `Busy` if too many connections of the user last.
         """
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dhtd.errors import BadRequest, DhtdError, InternalError, NoThread, ShuttingDown, UnknownMethod
-from dhtd.service import entries, info, node, owner, queries
+from dhtd.service import entries, info, node, owner, queries, watch
 from dhtd.service.method import Method, Request
 from dhtd.service.params import shown
 
@@ -19,6 +19,7 @@ _ROWS: Final[tuple[Method[Any, Any], ...]] = (
     *node.METHODS,
     *info.METHODS,
     *owner.METHODS,
+    *watch.METHODS,
 )
 METHODS: Final = {method.name: method for method in sorted(_ROWS, key=lambda method: method.name)}
 COMMON: Final[tuple[type[DhtdError], ...]] = (BadRequest, UnknownMethod, InternalError, NoThread, ShuttingDown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from dhtd.core.endpoint import check_port, split_host_port
@@ -18,6 +18,7 @@ TOKEN_MAX: Final = 64  # bytes of a store token, twice as many hex digits
 WITHIN_MAX: Final = 1_000_000.0  # seconds that a client can wait
 PID_MAX: Final = (1 << 31) - 1
 BOOTSTRAP_MAX: Final = 256  # endpoints in one request: all are pinged at once
+WATCHED_MAX: Final = 256  # IDs in one request
 
 
 class Misfit(ValueError):
@@ -114,22 +115,42 @@ class WantedEntry(NamedTuple):
     name: str | None
 
 
+class WatchedId(NamedTuple):
+    """An ID among several that are to be watched."""
+
+    id: Id
+    name: str | None
+
+
 def _wanted_entries(given: list[object]) -> tuple[WantedEntry, ...]:
+    kinds = {"id": ID, "port": PORT, "name": NAME}
+    return tuple(WantedEntry(**values) for values in _objects(given, kinds, "entries"))
+
+
+def _watched_ids(given: list[object]) -> tuple[WatchedId, ...]:
+    if len(given) > WATCHED_MAX:
+        raise Misfit(f"has {WATCHED_MAX} elements at most")
+    return tuple(WatchedId(**values) for values in _objects(given, {"id": ID, "name": NAME}, "IDs"))
+
+
+def _objects(given: list[object], kinds: dict[str, Kind], things: str) -> list[dict[str, Any]]:
+    """Return the values of an array of objects with these keys; `name` may be left out."""
     if not given:
         raise Misfit("is an array of objects, one at least")
-    return tuple(_wanted_entry(number, each) for number, each in enumerate(given))
+    return [_object(number, each, kinds, things) for number, each in enumerate(given)]
 
 
-def _wanted_entry(number: int, given: object) -> WantedEntry:
+def _object(number: int, given: object, kinds: dict[str, Kind], things: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Misfit(f"is an array of objects, and element {number} is {shown(given)}")
-    unknown = sorted(given.keys() - {"id", "port", "name"})
+    unknown = sorted(given.keys() - kinds)
     if unknown:
-        raise Misfit(f"has the keys id, port and name, and element {number} has {shown(unknown[0])}")
-    for key in ("id", "port"):
+        raise Misfit(f"has the keys {_listed(kinds)}, and element {number} has {shown(unknown[0])}")
+    needed = [key for key in kinds if key != "name"]
+    for key in needed:
         if key not in given:
-            raise Misfit(f"has the keys id and port, and element {number} lacks {key!r}")
-    kinds = {"id": ID, "port": PORT, "name": NAME}
+            keys = "keys" if len(needed) > 1 else "key"
+            raise Misfit(f"has the {keys} {_listed(needed)}, and element {number} lacks {key!r}")
     values: dict[str, Any] = {"name": None}
     for key, value in given.items():
         if value is None and key == "name":
@@ -137,8 +158,13 @@ def _wanted_entry(number: int, given: object) -> WantedEntry:
         try:
             values[key] = kinds[key].check(value)
         except Misfit as misfit:
-            raise Misfit(f"is an array of entries, and {key!r} of element {number} {misfit}") from None
-    return WantedEntry(**values)
+            raise Misfit(f"is an array of {things}, and {key!r} of element {number} {misfit}") from None
+    return values
+
+
+def _listed(keys: Iterable[str]) -> str:
+    *others, last = keys
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 _NO_ENDPOINT = (InvalidEndpoint, InvalidPort)
@@ -154,6 +180,7 @@ ID: Final = Kind("ID", (str,), "text", NATIVE.parse, (InvalidId,))
 NAME: Final = Kind("text", (str,), "text", clean_name, (InvalidId,))
 PORT: Final = Kind("port", (int,), "a whole number", check_port, (InvalidPort,))
 WANTED_ENTRIES: Final = Kind("array of object", (list,), "an array", _wanted_entries, (InvalidId, InvalidPort))
+WATCHED_IDS: Final = Kind("array of object", (list,), "an array", _watched_ids, (InvalidId,))
 TOKEN: Final = Kind("text", (str,), "text", parse_token, (InvalidToken,))
 HOST_PORT: Final = Kind("endpoint", (str,), "text", split_host_port, _NO_ENDPOINT)
 HOST_PORTS: Final = Kind("array of endpoint", (list,), "an array", _host_ports, _NO_ENDPOINT)

@@ -109,7 +109,7 @@ async def test_attached_connections_leave_places_to_others(autojump_clock: MockC
         await refused.send(NODE_ID + b"\n" + STATUS)
         answer = await refused.line()
         assert answer["error"]["code"] == "busy"
-        assert "has 6 connections with entries that live as long as these" in answer["error"]["message"]
+        assert "has 6 connections that watch, or have entries that live as long as these" in answer["error"]["message"]
         assert "result" in await refused.line()
         await peers[0].close()
         await wait_all_tasks_blocked()
@@ -154,8 +154,8 @@ async def test_a_member_of_the_group_is_no_owner(
 def test_members_of_the_group_share_attached_places() -> None:
     places = Places[Connection](Limits(clients=100, others=4), OWN)
     for uid in (ALICE, BOB, ALICE):
-        places.check_attached(uid)
-        places.take(Connection(uid, None, is_attached=True))
+        places.check_lasting(uid)
+        places.take(Connection(uid, None, is_lasting=True))
     with pytest.raises(Busy, match=r"the members of the socket's group have 3 connections .* may have \(4\)"):
-        places.check_attached(BOB)
-    places.check_attached(OWN)
+        places.check_lasting(BOB)
+    places.check_lasting(OWN)

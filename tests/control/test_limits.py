@@ -45,7 +45,7 @@ FEW = Limits(clients=3, others=4)
 class Connection:
     uid: int
     waiting_since: float | None
-    is_attached: bool = False
+    is_lasting: bool = False
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ from dhtd.service.info import (
 from dhtd.service.method import Stream
 from dhtd.service.methods import COMMON, METHODS
 from dhtd.service.node import UnreachedHost
-from dhtd.service.params import TOKEN_MAX
+from dhtd.service.params import TOKEN_MAX, WATCHED_MAX
 from dhtd.service.queries import NamedNode
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
@@ -252,6 +252,7 @@ def test_the_daemon_s_page_gives_the_same_limits() -> None:
         ("FRAMES", f"An integer from 1 to {PORT_MAX}."),
         ("METHODS", f"2 to {2 * TOKEN_MAX} hexadecimal digits"),
         ("METHODS", f"in parts of at most {SLICE} elements"),
+        ("METHODS", f"One at least, and at most {WATCHED_MAX}."),
         ("METHODS", f"at most {PIECE} bytes of it"),
         ("METHODS", f"At most {WORDS_MAX}, in order."),
         ("ERROR CODES", f"No number from 1 to {PORT_MAX}."),

@@ -17,8 +17,9 @@ from dhtd.service.info import SECTIONS, CompleteRequest, InfoRequest
 from dhtd.service.method import Request
 from dhtd.service.methods import METHODS
 from dhtd.service.node import BootstrapRequest
-from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX, WantedEntry
+from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX, WATCHED_MAX, WantedEntry, WatchedId
 from dhtd.service.queries import FindNodeRequest, FindValueRequest, PingRequest, StoreRequest
+from dhtd.service.watch import WatchRequest
 
 ID = "0123456789abcdef" * 4
 NUMBER = NATIVE.parse(ID)
@@ -49,7 +50,11 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
         {"entries": [{"id": ID, "port": 80, "name": "wiki"}, {"id": ID, "port": 81}]},
         EnterManyRequest((WantedEntry(NUMBER, 80, "wiki"), WantedEntry(NUMBER, 81, None))),
     ),
-    "lookup": ({"id": ID}, LookupRequest(NUMBER)),
+    "lookup": ({"id": ID, "first": True}, LookupRequest(NUMBER, first=True)),
+    "watch": (
+        {"ids": [{"id": ID, "name": "wiki"}, {"id": ID}, {"id": ID, "name": None}]},
+        WatchRequest((WatchedId(NUMBER, "wiki"), WatchedId(NUMBER, None), WatchedId(NUMBER, None))),
+    ),
     "delete": ({"id": ID, "port": 80}, DeleteRequest(NUMBER, 80)),
     "info": ({"section": "store"}, InfoRequest("store")),
     "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, BootstrapRequest((AT, ("name", 1)))),
@@ -70,6 +75,7 @@ OPTIONAL = {
     ("enter", "every"),
     ("enter", "pid"),
     ("enter", "attached"),
+    ("lookup", "first"),
     ("delete", "port"),
     ("info", "section"),
 }
@@ -90,6 +96,8 @@ WRONG_TYPES: dict[str, list[object]] = {
     "every": [True, "5", [5], {}],
     "pid": [True, "1", 1.0, [1], {}],
     "attached": [None, 0, "yes", []],
+    "first": [None, 0, "yes", []],
+    "ids": [None, ID, {}, [], [ID], [{}], [{"name": "wiki"}], [{"id": 1}], [{"id": ID, "port": 80}]],
     "entry": [1, True, [ID], NUMBER],
     "what": [1, None, True, ["id"]],
     "prefix": [1, None, True, ["8"]],
@@ -112,6 +120,8 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "every": (errors.BadRequest, [0, -5, 0.49, 3_600.1, 10**400]),
     "pid": (errors.InvalidPid, [0, -1, 1 << 31, 10**30]),
     "attached": (errors.BadRequest, ["yes"]),
+    "first": (errors.BadRequest, ["yes"]),
+    "ids": (errors.InvalidId, [[{"id": ""}], [{"id": ID}, {"id": ID[1:]}], [{"id": ID, "name": ""}]]),
     "entry": (errors.InvalidId, ["", "0", ID[1:]]),
     "what": (errors.BadRequest, ["", "ID", "name"]),
     "prefix": (errors.BadRequest, [8]),
@@ -203,6 +213,13 @@ def test_a_request_pings_no_more_than_documented() -> None:
     assert ask("bootstrap", endpoints=endpoints) == BootstrapRequest((("192.0.2.7", 1729),) * 256)
     with pytest.raises(errors.BadRequest, match="256 elements at most"):
         ask("bootstrap", endpoints=[*endpoints, "192.0.2.7:1729"])
+
+
+def test_watches_of_one_request_are_limited() -> None:
+    ids = [{"id": ID}] * WATCHED_MAX
+    ask("watch", ids=ids)
+    with pytest.raises(errors.BadRequest, match=rf"'ids' has {WATCHED_MAX} elements at most"):
+        ask("watch", ids=[*ids, ids[0]])
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ class Itself:
     def attach(self, leave: Leave) -> None:
         raise AssertionError("the daemon has no connection to itself")
 
+    def watch(self) -> None:
+        raise AssertionError("the daemon has no connection to itself")
+
 
 ITSELF: Final = Itself()
 
@@ -52,6 +55,11 @@ def answer_caller(method: Method[Q, R], serve: Callable[[Q, Caller], Awaitable[R
 def stream(method: Stream[Q, E, R], serve: Callable[[Q, Emit[E]], Awaitable[R]]) -> Call:
     """Pair a method with a function that emits its events, and then returns its result."""
     return Call(method, lambda request, emit, caller: serve(request, emit))
+
+
+def stream_to_caller(method: Stream[Q, E, R], serve: Callable[[Q, Emit[E], Caller], Awaitable[R]]) -> Call:
+    """Pair a method with a function that emits its events, and has to know who calls."""
+    return Call(method, serve)
 
 
 class Handlers(ABC):

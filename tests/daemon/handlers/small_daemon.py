@@ -141,10 +141,14 @@ class Client:
     def __init__(self, uid: int = 0, *, is_owner: bool = True) -> None:
         self.uid = uid
         self.is_owner = is_owner
+        self.is_watching = False
         self._leaves: list[Leave] = []
 
     def attach(self, leave: Leave) -> None:
         self._leaves.append(leave)
+
+    def watch(self) -> None:
+        self.is_watching = True
 
     async def end(self) -> None:
         for leave in self._leaves:
