@@ -21,7 +21,7 @@ FORWARDED: Final = (
 )
 _AWAITED: Final = (*FORWARDED, signal.SIGCHLD)
 _OF_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT)
-_IGNORED_BY_PYTHON: Final = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name))
+IGNORED_BY_PYTHON: Final = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name))
 
 
 class Child:
@@ -35,7 +35,7 @@ class Child:
         # 2. The child has the signals as we had them.
         try:
             self.pid = os.posix_spawnp(
-                command[0], list(command), os.environ, setsigmask=before, setsigdef=_IGNORED_BY_PYTHON
+                command[0], list(command), os.environ, setsigmask=before, setsigdef=IGNORED_BY_PYTHON
             )
         except (OSError, ValueError) as error:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

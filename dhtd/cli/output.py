@@ -20,7 +20,10 @@ from dhtd.cli.told import Told
 from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DhtdError, InternalError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dhtd.control.client import Client
+    from dhtd.control.feed import Feed
     from dhtd.service.method import Method
 
 TIMEOUT = 15.0  # seconds
@@ -116,12 +119,23 @@ class Session:
 
     def client(self) -> Client:
         """Return a client of the daemon that the options, the environment or the configuration names."""
-        from dhtd.config.sources import client_socket
         from dhtd.control.client import Client
+
+        return Client(*self._where())
+
+    def feed(self) -> Feed:
+        """Return a watch at the same daemon."""
+        from dhtd.control.feed import Feed
+
+        return Feed(*self._where())
+
+    def _where(self) -> tuple[Path, float, str]:
+        """Return the path of the socket, the timeout, and the command that starts the daemon."""
+        from dhtd.config.sources import client_socket
 
         path = client_socket(self._socket, self._instance, os.environ)
         start = "dhtd start" if self._instance is None else f"dhtd start --instance {self._instance}"
-        return Client(path, self._timeout, start)
+        return path, self._timeout, start
 
     def show(self, told: Told, lines: Iterable[str], client: Client | None = None) -> None:
         """Print a result as one JSON object or as lines, and hint at a daemon of another version."""

@@ -11,8 +11,12 @@ from types import FrameType
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # Ctrl-C is an exception already
 
 
-class _Ended(BaseException):
+class Ended(BaseException):
     """A signal ends the program."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager
@@ -37,7 +41,7 @@ def drawing(take_away: Callable[[], None], draw_again: Callable[[], None]) -> It
 
     def end(number: int, _frame: FrameType | None) -> None:
         ended.append(number)
-        raise _Ended
+        raise Ended(number)
 
     def stop(number: int, _frame: FrameType | None) -> None:
         take_away()

@@ -29,6 +29,7 @@ from dhtd.daemon.log import LogCounters
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.service.info import SECTIONS, InfoResult
 from dhtd.service.methods import METHODS
+from dhtd.service.watch import WatchEvent
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.story import Story
@@ -40,6 +41,7 @@ RESULTS: dict[str, Any] = {
     **{verb: METHODS[verb].result for verb in typer.main.get_command(client.app).commands if verb in METHODS},  # type: ignore[attr-defined]
     "backup": Written,  # the file, which the client has written
     "completion": Script,
+    "watch": WatchEvent,  # one object a line
 }
 
 

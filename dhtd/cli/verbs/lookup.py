@@ -2,35 +2,99 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
+import time
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
-from dhtd.cli.arguments import parse_key
+from dhtd.cli.arguments import Key, parse_key
 from dhtd.cli.output import Failure, JsonOption, NameOption, Session, Verb, session
-from dhtd.cli.streams import put
+from dhtd.cli.streams import put, say
 from dhtd.cli.told import Told
 from dhtd.cli.verbs.queries import IdArgument
-from dhtd.errors import DhtdError, NoAnswer, NotFound
+from dhtd.errors import DaemonUnreachable, DhtdError, NetworkFailure, NoAnswer, NotFound, UsageError
 from dhtd.words import count
+
+_NUMBER: Final = re.compile(r"[+-]?[0-9.]{1,12}")
+
+
+class WaitingVerb(Verb):
+    """A command with an option `--wait`, which may have a number behind it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return list(super().parse_args(ctx, _with_seconds(args)))
+
+
+def _with_seconds(words: list[str]) -> list[str]:
+    """Return the words with a value for each `--wait`: the number behind it, or for ever."""
+    found: list[str] = []
+    left = list(words)
+    while left and left[0] != "--":
+        word = left.pop(0)
+        if word == "--wait":
+            word = f"--wait={left.pop(0) if left and _NUMBER.fullmatch(left[0]) else math.inf}"
+        found.append(word)
+    return [*found, *left]
 
 
 def lookup(
     context: typer.Context,
     id: IdArgument,
     *,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            "--wait", metavar="[S]", help="Wait until somebody serves it, S seconds at most.", show_default=False
+        ),
+    ] = None,
     first: Annotated[bool, typer.Option("--first", help="End with the first answer that has an endpoint.")] = False,
     name: NameOption = False,
     json: JsonOption = False,
 ) -> None:
     """Find who serves ID. Prints one endpoint a line."""
+    options = session(context, json=json)
+    key = parse_key(id, name=name)
+    if wait is None:
+        _look_up(options, key, first=first)
+        return
+    if first:
+        raise UsageError("--wait ends with the first endpoint as well: give --wait or --first")
+    if not wait > 0:
+        raise UsageError(f"--wait {wait:g}: give a number of seconds above 0")
+    _await(options, key, wait)
+
+
+def _await(options: Session, key: Key, seconds: float) -> None:
+    """Wait until somebody serves an ID, and look it up then."""
+    from dhtd.cli.watching import Watching
+
+    until = time.monotonic() + seconds
+    with Watching(options.feed, [key], say) as watching:
+        [watched] = watching.watched.values()
+        for _ in watching.turns(until):
+            if not watched.serves(1):
+                continue
+            try:
+                return _look_up(options, key, first=False)
+            except (Failure, NetworkFailure, DaemonUnreachable) as error:
+                if isinstance(error, Failure) and not isinstance(error.error, NotFound | NetworkFailure):
+                    raise
+                # It has gone meanwhile, or the daemon has: wait on.
+    this, waited = key.name or "this ID", f"{seconds:g} s are over"
+    if not watched.is_answered:
+        raise NoAnswer(f"nobody answers, so whether somebody serves {this} is not known, and {waited}. See dht status")
+    raise NotFound(f"nobody serves {this}, and {waited}")
+
+
+def _look_up(options: Session, key: Key, *, first: bool) -> None:
+    """Ask the daemon, and print endpoints as they come; raise a `Failure` without any."""
     from dhtd.service.entries import LOOKUP
 
-    options = session(context, json=json)
     with options.client() as client:
-        key = parse_key(id, name=name)
         answers = (Told(answer) for answer in client.stream(LOOKUP, id=key.id, name=key.name, first=first or None))
         if options.json:
             *_, told = answers
@@ -101,7 +165,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
     examples = (
         "dht lookup --name wiki.example.org\n"
-        "dht lookup --name wiki.example.org --first | head -n 1\n"
+        "dht lookup --name wiki.example.org --wait 30\n"
         'dht lookup "$(dht hash --file backup.tar)" --json'
     )
-    app.command(cls=Verb, epilog=examples)(lookup)
+    app.command(cls=WaitingVerb, epilog=examples)(lookup)
