@@ -100,6 +100,7 @@ class News:
                     self._watching.reached(now)
                     self._tell(Joined(contacts, family))
                 case CutOff(family):
+                    self._watching.cut_off(family, now)
                     self._tell(Isolated(family))
                 case Unreached():
                     self._tell(fact)

@@ -12,7 +12,7 @@ WITHIN: Final = 2.0  # seconds
 
 
 async def say_goodbye(driver: Driver, on_stop: str) -> None:
-    """Tell each holder, as `on_stop` says; return when all have answered, or after two seconds.
+    """Tell each holder, as `on_stop` says; return when all have answered, or after two seconds. Watches end.
 
     - `grace`: they keep the entries for half a minute, so that a restart leaves no gap.
     - `leave`: they drop the entries at once.
@@ -21,6 +21,7 @@ async def say_goodbye(driver: Driver, on_stop: str) -> None:
     if on_stop == "stay":
         return
     node = driver.node
+    node.watching.own.end_all(driver.clock())
     heartbeats = node.publisher.heartbeats
     heartbeats.say_goodbye(node.policy.farewell if on_stop == "grace" else 0, driver.clock())
     driver.farewell = trio.Event()

@@ -156,11 +156,10 @@ class Bench:
         """Let time pass, and wake the node whenever it wants."""
         until = self.now + seconds
         while (when := self.node.poll_timeout()) is not None and when <= until:
-            assert when >= self.now
-            self.now = when
-            self.node.handle_timeout(when)
+            self.now = max(self.now, when)  # what is in the past is due at once
+            self.node.handle_timeout(self.now)
             after = self.node.poll_timeout()
-            assert after is None or after > when, "the node wakes and wakes, and time stands still"
+            assert after is None or after > self.now, "the node wakes and wakes, and time stands still"
         self.now = until
 
     def know(self, *contacts: Contact) -> None:

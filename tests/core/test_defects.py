@@ -512,6 +512,7 @@ OPERATIONS: dict[str, Callable[[Node, float], object]] = {
     "lookup": lambda node, now: node.commands.lookup(KEY, now),
     "delete": lambda node, now: node.commands.delete(KEY, 80, now),
     "bootstrap": lambda node, now: node.commands.bootstrap([GONE.endpoint], now),
+    "watch": lambda node, now: node.commands.watch(KEY, now),
     "refresh": lambda node, now: node.memberships.first.refresh(KEY, now),
 }
 

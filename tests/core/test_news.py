@@ -139,6 +139,7 @@ CONCERNED: list[tuple[Fact, *tuple[tuple[Any, ...], ...]]] = [
     (GivenUp(PEER), ("patrol.lost", PEER, NOW)),
     (Measured(Family.IPV6, 20), ("hurrying.network_has", 20, Family.IPV6, NOW)),
     (Reached(Family.IPV6, 3), ("publisher.reached", Family.IPV6, NOW), ("watching.reached", NOW)),
+    (CutOff(Family.IPV4), ("watching.cut_off", Family.IPV4, NOW)),
 ]
 
 
@@ -169,7 +170,7 @@ def test_the_owner_is_told_of_the_network(fact: Fact, event: object) -> None:
     assert house.told == [event]
 
 
-@pytest.mark.parametrize("fact", [fact for fact, *_ in CONCERNED if not isinstance(fact, Reached)], ids=name)
+@pytest.mark.parametrize("fact", [fact for fact, *_ in CONCERNED if not isinstance(fact, Reached | CutOff)], ids=name)
 def test_the_owner_is_told_of_no_contact(fact: Fact) -> None:
     house = House([fact])
     house.news.settle(NOW)

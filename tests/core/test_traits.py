@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.events import Bootstrapped, CannotWithdraw, LookupDone, Published, Unanswered, Withdrawn
+from dhtd.core.events import (
+    Bootstrapped,
+    CannotWithdraw,
+    Handle,
+    LookupDone,
+    Published,
+    Unanswered,
+    WatchUpdate,
+    Withdrawn,
+)
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
     Contact,
@@ -249,6 +258,85 @@ def test_what_was_never_published_leaves_nothing() -> None:
     bench.node.commands.enter(KEY, 80, bench.now)
     op, _ = bench.node.commands.delete(KEY, 80, bench.now)
     assert bench.event(CannotWithdraw) == CannotWithdraw(op, KEY, (80,), 0, None)
+
+
+POLLING = replace(POLICY, watch_retry=10.0, watch_retry_max=40.0)
+OTHERS_PERHAPS = endpoint(8).with_port(81)
+
+
+def polling() -> tuple[Bench, Handle]:
+    bench = Bench(policy=POLLING, codec=BareCodec())
+    bench.know(contact(1))
+    return bench, bench.node.commands.watch(KEY, bench.now)
+
+
+def poll(bench: Bench, named: list[Endpoint] | None) -> tuple[float, list[WatchUpdate]]:
+    """Answer the next lookup of a watch, or none; return when it came, and the updates that follow."""
+    since = bench.now
+    while not (finds := [sent for sent in bench.sent() if sent.request == FindValue(KEY)]):
+        due = bench.node.watching.own.next_timeout()
+        assert due is not None
+        bench.now = due
+        bench.node.handle_timeout(due)
+    came_after = bench.now - since
+    for sent in finds:
+        if named is not None:
+            bench.found(sent, 1, endpoints=named)
+    if named is None:
+        bench.advance(5)
+        bench.sent()
+    return came_after, [event for event in bench.events() if isinstance(event, WatchUpdate)]
+
+
+def test_a_watch_looks_up_again_and_again() -> None:
+    bench, op = polling()
+    assert poll(bench, []) == (0.0, [WatchUpdate(op, KEY, (), (), (), 1)])
+    pauses = [poll(bench, [])[0] for _ in range(4)]
+    for pause, most in zip(pauses, (10, 20, 40, 40), strict=True):
+        assert 0.9 * most <= pause <= most
+    _, (update,) = poll(bench, [OURS_PERHAPS])
+    assert update == WatchUpdate(op, KEY, (OURS_PERHAPS,), (OURS_PERHAPS,), (), 1)
+    assert poll(bench, [OURS_PERHAPS])[0] <= 10  # while things change, it asks more often
+    bench.node.commands.cancel(op)
+    bench.advance(100)
+    assert bench.sent() == []
+
+
+def test_what_one_lookup_misses_is_kept() -> None:
+    bench, op = polling()
+    poll(bench, [OURS_PERHAPS])
+    assert poll(bench, [OTHERS_PERHAPS])[1] == [
+        WatchUpdate(op, KEY, (OURS_PERHAPS, OTHERS_PERHAPS), (OTHERS_PERHAPS,), (), 1)
+    ]
+    assert poll(bench, [OTHERS_PERHAPS])[1] == [WatchUpdate(op, KEY, (OTHERS_PERHAPS,), (), (OURS_PERHAPS,), 1)]
+
+
+def test_a_lookup_without_an_answer_is_no_news() -> None:
+    bench, op = polling()
+    poll(bench, [OURS_PERHAPS])
+    _, updates = poll(bench, None)
+    assert updates == [WatchUpdate(op, KEY, (OURS_PERHAPS,), (), (), 0)]
+
+
+def test_a_watch_survives_a_defect_in_a_lookup() -> None:
+    bench, op = polling()
+    for query in list(bench.node.requester.transactions):
+        query.owner.give_up(bench.now)
+    bench.node.handle_timeout(bench.now)
+    bench.sent()
+    assert [event for event in bench.events() if isinstance(event, WatchUpdate)] == [
+        WatchUpdate(op, KEY, (), (), (), 0)
+    ]
+    assert poll(bench, [OURS_PERHAPS])[1][0].endpoints == (OURS_PERHAPS,)
+
+
+def test_an_ended_watch_takes_no_lookup() -> None:
+    bench, op = polling()
+    (sent,) = bench.sent()
+    bench.node.commands.cancel(op)
+    bench.found(sent, 1, endpoints=[OURS_PERHAPS])
+    bench.advance(1)
+    assert bench.events() == []
 
 
 def test_no_request_is_sent_without_its_trait() -> None:

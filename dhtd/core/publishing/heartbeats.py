@@ -190,7 +190,10 @@ class Heartbeats:
             self._compare(asked, holder, result.held if seconds else 0, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """A holder has not answered: it counts if somebody else has answered since, or if it has refused."""
+        """A holder has not answered: it counts if somebody else has answered since, or if it has refused.
+
+        Otherwise the patrol finds out, and the next beat does what follows.
+        """
         self._in_flight -= 1
         asked, holder = self._asked(query)
         if holder is None:
@@ -198,6 +201,8 @@ class Heartbeats:
         overlay = self._overlays.of(asked.endpoint)
         if error is not None or (overlay is not None and overlay.state.heard_since(query.sent_at)):
             self._missed(asked, holder, now)
+        elif self._farewell is None and self._patrol.has_lost(asked, now):
+            self._lose(asked, now)
         elif self._farewell is None:
             self._set_next(asked, now, self.lease.period / 2)
             self._patrol.suspect([asked], now)

@@ -116,18 +116,20 @@ class Patrol:
     def suspect(self, holders: Iterable[Contact], now: float) -> None:
         """These may be lost: ping them."""
         for holder in holders:
-            is_known = holder.endpoint in self._under_way or self._is_gone(holder, now)
+            is_known = holder.endpoint in self._under_way or self.has_lost(holder, now)
             if not is_known and len(self._waiting) < _WAITING:
                 self._waiting[holder.endpoint] = holder
         self._go_on(now)
 
     def lost(self, holder: Contact, now: float) -> None:
         """A node is given up: ping the nodes that this puts in doubt. Without own entries there is nobody to miss."""
-        if not len(self._records) or self._is_gone(holder, now):
+        if self.has_lost(holder, now):
             return
         self._gone[holder] = now + _FORGET
         if len(self._gone) > _GONE:
             del self._gone[next(iter(self._gone))]
+        if not len(self._records):
+            return
         # Come sooner to the next holder.
         self._pause = max(_SOON, self._pause / _SOONER)
         self._next_at = min(self._next_at, now + self._pause)
@@ -138,6 +140,14 @@ class Patrol:
             suspects += self._overlays[len(holder.endpoint)].state.stalest(_CONTACTS)
             suspects += self._some_holders(_ENTRIES)
         self.suspect(suspects, now)
+
+    def has_lost(self, holder: Contact, now: float) -> bool:
+        """Whether a node was given up lately."""
+        until = self._gone.get(holder)
+        if until is not None and until <= now:
+            del self._gone[holder]
+            return False
+        return until is not None
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """The holder is there, unless its place has another ID by now. One new ID is no sign that many nodes die."""
@@ -173,13 +183,6 @@ class Patrol:
                 entry = next(self._rota)
             found += [replica for replica in entry.replicas if replica not in entry.lost]
         return found
-
-    def _is_gone(self, holder: Contact, now: float) -> bool:
-        until = self._gone.get(holder)
-        if until is not None and until <= now:
-            del self._gone[holder]
-            return False
-        return until is not None
 
     def _go_on(self, now: float) -> None:
         policy = self._requester.policy

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from dhtd.core.counters import OWN_WATCHES
-from dhtd.core.endpoint import Endpoint, is_contactable
+from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import Handle, LookupDone, WatchUpdate
 from dhtd.core.ids import Id, packed
 from dhtd.core.membership.waiting import Waiting
@@ -114,6 +114,12 @@ class OwnWatches:
             del watch.ops[op]
             self._unwanted[watch.packed_key] = None
 
+    def end_all(self, now: float) -> None:
+        """This node stops: end all watches, or holders count them after a restart, when nobody needs them any more."""
+        self._of_op.clear()
+        for watch in list(self._watches.values()):
+            self._drop(watch, now)
+
     # What happens
 
     def changed(self, request: Changed, contact: Contact, now: float) -> bool:
@@ -155,6 +161,14 @@ class OwnWatches:
         for watch in self._watches.values():
             if not watch.words:
                 self._searches.begin(watch, now)
+
+    def cut_off(self, family: Family, now: float) -> None:
+        """No node of a family answers any more, which is no news of endpoints. There are no holders until one does."""
+        for watch in self._watches.values():
+            for contact in [contact for contact in watch.words if len(contact.endpoint) == family]:
+                watch.lose(contact)
+                self._heartbeats.watches_no_longer(contact, watch.packed_key)
+            self._tell_all(watch.update(), now)
 
     def lost(self, key: bytes, contact: Contact, now: float) -> None:
         """A holder does not answer any more: look for another one, but keep what it said until then."""
@@ -264,6 +278,7 @@ class OwnWatches:
         if contact in watch.words:
             watch.lose(contact)
             self._heartbeats.watches_no_longer(contact, watch.packed_key)
+            self._searches.soon(watch, now)
         if ask.placing is not None:
             ask.placing.not_taken(contact, now)
         self._tell_all(watch.update(), now)
@@ -281,7 +296,7 @@ class OwnWatches:
         if self._asks.get((ask.watch.packed_key, ask.contact)) is ask:
             self._in_doubt(ask, now)
             if ask.placing is not None:
-                ask.placing.overdue(ask.contact)
+                ask.placing.overdue(ask.contact, now)
 
     def _is_over(self, ask: Ask) -> bool:
         """Take an ask for over; return whether its watch still goes on."""

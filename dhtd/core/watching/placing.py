@@ -86,14 +86,15 @@ class Placing:
 
     def not_taken(self, contact: Contact, now: float) -> None:
         """Ask the next nearest node instead of one that does not take the watch."""
-        self._in_flight.pop(contact, None)
-        if self._near.pop(contact, 0) is None and not self._over:
+        self._near.pop(contact, None)
+        if self._in_flight.pop(contact, 0) is None:
             self._choose(len(contact.endpoint), 1, now)
         self._report_if_over()
 
-    def overdue(self, contact: Contact) -> None:
-        """Wait no longer for a node. It may answer yet."""
-        self._in_flight.pop(contact, None)
+    def overdue(self, contact: Contact, now: float) -> None:
+        """Wait no longer for a node, and ask the next nearest one as well. It may answer yet."""
+        if self._in_flight.pop(contact, 0) is None:
+            self._choose(len(contact.endpoint), 1, now)
         self._report_if_over()
 
     def _converged(self, search: Search, now: float) -> None:

@@ -80,7 +80,7 @@ class Searches:
         self._caps_hit = caps_hit
         self._rng = rng
         self._is_polling = Watch not in requester.traits.requests
-        self._under_way: dict[bytes, tuple[OwnWatch, Placing | Lookup]] = {}
+        self._under_way: dict[bytes, Placing | Lookup] = {}
         self._due: dict[bytes, OwnWatch] = {}  # they wait for others
         self._again: dict[bytes, None] = {}  # they are under way, and a holder was lost meanwhile
         self._searched_at: dict[bytes, float] = {}  # when the last search began
@@ -109,8 +109,8 @@ class Searches:
         self._due.pop(key, None)
         self._again.pop(key, None)
         self._searched_at.pop(key, None)
-        if key in self._under_way:
-            _, search = self._under_way.pop(key)
+        search = self._under_way.pop(key, None)
+        if search is not None:
             self._waiting.forget(search)
             search.cancel()
 
@@ -137,12 +137,10 @@ class Searches:
         else:
             placed = self._operations.report_to(partial(self._placed, watch))
             search = Placing(self._requester, self._overlays, placed, self._listener, watch)
-        self._under_way[key] = (watch, search)
+        self._under_way[key] = search
         self._waiting.begin(search, Patience.SOME, now)
 
     def _placed(self, watch: OwnWatch, placed: Placed, now: float) -> None:
-        if not self._is_under_way(watch):
-            return
         self._listener.placed(watch, placed, now)
         if watch.words:
             watch.pause = self._requester.policy.watch_retry
@@ -151,18 +149,13 @@ class Searches:
             self._over(watch, self._longer(watch), now)
 
     def _looked_up(self, watch: OwnWatch, outcome: LookupProgress | LookupDone | GaveUp, now: float) -> None:
-        if isinstance(outcome, LookupProgress) or not self._is_under_way(watch):
+        if isinstance(outcome, LookupProgress):
             return
         before = watch.endpoints()
         self._listener.looked_up(watch, outcome if isinstance(outcome, LookupDone) else None, now)
         if watch.endpoints() != before:
             watch.pause = self._requester.policy.watch_retry
         self._over(watch, self._longer(watch), now)
-
-    def _is_under_way(self, watch: OwnWatch) -> bool:
-        """Whether a search is this watch's. It may have been forgotten just before its outcome was told."""
-        current, _ = self._under_way.get(watch.packed_key, (None, None))
-        return current is watch
 
     def _longer(self, watch: OwnWatch) -> float:
         """Return the pause until the next search, and double the one after that."""

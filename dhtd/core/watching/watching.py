@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dhtd.core.endpoint import Family
 from dhtd.core.events import WatchUpdate
 from dhtd.core.membership.waiting import Waiting
 from dhtd.core.publishing.heartbeats import Heartbeats
@@ -54,6 +55,10 @@ class Watching:
     def reached(self, now: float) -> None:
         """A network is reached: find nodes that tell us of changes."""
         self.own.reached(now)
+
+    def cut_off(self, family: Family, now: float) -> None:
+        """No node of a family answers any more."""
+        self.own.cut_off(family, now)
 
     def next_timeouts(self) -> list[Callable[[], float | None]]:
         """Return the functions that tell when a part has something to do."""

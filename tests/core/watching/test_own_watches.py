@@ -1,0 +1,733 @@
+"""The watches of this node: it finds holders, follows what they tell, and doubts what is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.counters import OWN_WATCHES
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Handle, WatchUpdate
+from dhtd.core.ids import Id
+from dhtd.core.messages import (
+    ERROR_PROTOCOL,
+    ERROR_SERVER,
+    Changed,
+    Error,
+    FindNode,
+    Ping,
+    Renew,
+    Reply,
+    Request,
+    Store,
+    Watch,
+)
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.errors import TooManyWatches
+from tests.core.bench import QUIET, US, Bench, Sent
+from tests.core.played import KEY, TIMEOUT, by_id
+from tests.core.small import contact
+from tests.records import SESSION, hold_peer, let_go
+
+POLICY = replace(QUIET, heartbeat=20.0, bucket_refresh=1e9, good_for=1e9, probe_interval=1e9)
+LEASE, PERIOD, MOMENT = 60, 20.0, 0.15
+A, B, C = (Endpoint.of(f"10.1.0.{number}", 80) for number in (1, 2, 3))
+VERSION = 1_000
+
+
+def knowing(*ids: int, policy: Policy = POLICY) -> Bench:
+    bench = Bench(policy=policy)
+    bench.know(*map(contact, ids))
+    return bench
+
+
+def tell(
+    bench: Bench,
+    sent: Sent,
+    endpoints: Iterable[Endpoint] = (),
+    *,
+    version: int = VERSION,
+    id: int | None = None,
+    token: bytes = b"session",
+) -> None:
+    """Answer a watch, as the node that it was sent to or as another one there."""
+    assert isinstance(sent.request, Watch)
+    own, bench_room = Id(sent.to[3] if id is None else id), bench.node.responder._whole
+    data, _ = bench.codec.encode_watched(sent.query, own, US, token, version, bench_room, list(endpoints))
+    bench.deliver(data, sent.to)
+
+
+def change(
+    bench: Bench,
+    id: int,
+    added: Iterable[Endpoint] = (),
+    removed: Iterable[Endpoint] = (),
+    *,
+    version: int = VERSION + 1,
+) -> Reply | Error | None:
+    """Have a holder say that something has changed."""
+    return bench.query(Changed(KEY, version, tuple(added), tuple(removed)), contact(id))
+
+
+def find(bench: Bench, *, token: bytes = b"token") -> dict[int, Sent]:
+    """Answer pings and searches, and return the watches that follow."""
+    asked: dict[int, Sent] = {}
+    while sent := bench.sent():
+        for each in sent:
+            id = each.to[3]
+            if isinstance(each.request, FindNode):
+                bench.found(each, id, token=token)
+            elif isinstance(each.request, Ping):
+                bench.pong(each, id)
+            elif not isinstance(each.request, Renew) or not each.request.token:
+                asked[id] = each
+    return asked
+
+
+def find_three(bench: Bench) -> dict[int, Sent]:
+    """Have a search for two holders find a third node that is nearer; return the watches that follow."""
+    for sent in bench.sent():
+        bench.found(sent, sent.to[3], [contact(79)])
+    return find(bench)
+
+
+def watching(*holders: int, named: Iterable[Endpoint] = (), policy: Policy = POLICY) -> tuple[Bench, Handle]:
+    """Return a node that watches KEY at these holders, each of which has named these endpoints."""
+    bench = knowing(*holders, policy=policy)
+    op = bench.node.commands.watch(KEY, bench.now)
+    asked = find(bench)
+    assert set(asked) == set(holders)
+    for sent in asked.values():
+        assert sent.request == Watch(KEY, b"token", LEASE, SESSION)
+        tell(bench, sent, named)
+    bench.events()
+    return bench, op
+
+
+def updates(bench: Bench) -> list[tuple[set[Endpoint], set[Endpoint]]]:
+    """Return what was added and removed since the last call."""
+    told = []
+    for event in bench.events():
+        if isinstance(event, WatchUpdate):
+            assert event.key == KEY
+            told.append((set(event.added), set(event.removed)))
+    return told
+
+
+def asked(bench: Bench) -> dict[int, Sent]:
+    """Return the holders that are asked now, each once."""
+    sent = {each.query.tid: each for each in bench.sent() if isinstance(each.request, Watch)}
+    return by_id(list(sent.values()))
+
+
+# The first update
+
+
+def test_the_first_update_tells_what_there_is() -> None:
+    bench = knowing(1, 2)
+    op = bench.node.commands.watch(KEY, bench.now)
+    queries = find(bench)
+    tell(bench, queries[1], [A])
+    assert updates(bench) == []
+    tell(bench, queries[2], [A, B])
+    assert bench.event(WatchUpdate) == WatchUpdate(op, KEY, (A, B), (A, B), (), 2)
+
+
+def test_nothing_there_is_told_as_well() -> None:
+    bench = knowing(1)
+    op = bench.node.commands.watch(KEY, bench.now)
+    tell(bench, find(bench)[1])
+    assert bench.event(WatchUpdate) == WatchUpdate(op, KEY, (), (), (), 1)
+
+
+def test_a_slow_node_is_not_waited_for() -> None:
+    bench = knowing(1, 2)
+    bench.node.commands.watch(KEY, bench.now)
+    queries = find(bench)
+    tell(bench, queries[1], [A])
+    bench.advance(DEFAULT.late_floor + 0.1)
+    assert updates(bench) == [({A}, set())]
+    tell(bench, queries[2], [B])
+    assert updates(bench) == [({B}, set())]
+
+
+def test_without_a_network_there_is_an_update_too() -> None:
+    bench = Bench(policy=POLICY)
+    op = bench.node.commands.watch(KEY, bench.now)
+    assert bench.event(WatchUpdate) == WatchUpdate(op, KEY, (), (), (), 0)
+    bench.node.commands.ping(contact(1).endpoint, bench.now)
+    tell(bench, find(bench)[1])
+    assert bench.event(WatchUpdate) == WatchUpdate(op, KEY, (), (), (), 1)  # somebody tells of changes now
+
+
+def test_the_search_for_holders_goes_on_ever_more_rarely() -> None:
+    bench = Bench(policy=replace(POLICY, watch_retry=10.0, watch_retry_max=40.0))
+    bench.node.commands.watch(KEY, bench.now)
+    own = bench.node.watching.own
+    pauses = []
+    for _ in range(4):
+        due = own.next_timeout()
+        assert due is not None
+        pauses.append(due - bench.now)
+        bench.advance(due - bench.now)
+    for pause, most in zip(pauses, (10, 20, 40, 40), strict=True):
+        assert 0.9 * most <= pause <= most
+
+
+def test_what_this_node_knows_itself_counts() -> None:
+    bench = knowing(1)
+    hold_peer(bench.node.store, KEY, A, bench.now)
+    bench.node.commands.watch(KEY, bench.now)
+    tell(bench, find(bench)[1], [B])
+    assert updates(bench) == [({A, B}, set())]
+    hold_peer(bench.node.store, KEY, C, bench.now)
+    bench.advance(0)
+    assert updates(bench) == [({C}, set())]
+    let_go(bench.node.store, KEY, A)
+    bench.advance(0)
+    assert updates(bench) == [(set(), {A})]
+
+
+def test_the_farthest_replaces_one_that_refuses() -> None:
+    bench = knowing(1, 2, policy=replace(POLICY, k=2))
+    bench.node.commands.watch(KEY, bench.now)
+    queries = find_three(bench)
+    assert len(queries) == 2
+    (other,) = {1, 2, 79} - set(queries)
+    first = next(iter(queries))
+    bench.refuse(queries.pop(first), first, ERROR_SERVER, "too many watches")
+    queries |= asked(bench)
+    assert other in queries
+    for sent in queries.values():
+        tell(bench, sent, [A])
+    assert bench.event(WatchUpdate).holders == 2
+
+
+def test_a_node_that_is_silent_is_replaced() -> None:
+    bench = knowing(1, 2, policy=replace(POLICY, k=2))
+    bench.node.commands.watch(KEY, bench.now)
+    queries = find_three(bench)
+    first, second = queries
+    tell(bench, queries[second], [A])
+    bench.advance(DEFAULT.late_floor + 0.1)
+    (other,) = {1, 2, 79} - set(queries)
+    tell(bench, asked(bench)[other], [B])
+    assert updates(bench) == [({A, B}, set())]
+    tell(bench, queries[first], [C])  # it was only slow
+    assert updates(bench) == [({C}, set())]
+
+
+def test_a_bad_token_is_renewed_once() -> None:
+    bench = knowing(1)
+    bench.node.commands.watch(KEY, bench.now)
+    (sent,) = find(bench).values()
+    bench.refuse(sent, 1, ERROR_PROTOCOL, "bad token")
+    renewal = bench.sent_one()
+    assert renewal.request == Renew(SESSION, LEASE, b"")
+    bench.deliver(bench.codec.encode_renewed(renewal.query.tid, Id(1), US, b"fresh", None), renewal.to)
+    again = bench.sent_one()
+    assert again.request == Watch(KEY, b"fresh", LEASE, SESSION)
+    bench.refuse(again, 1, ERROR_PROTOCOL, "bad token")
+    assert bench.sent() == []
+    assert bench.event(WatchUpdate).holders == 0
+
+
+def test_a_node_that_gives_no_token_is_asked_for_one() -> None:
+    bench = knowing(1)
+    bench.node.commands.watch(KEY, bench.now)
+    (renewal,) = find(bench, token=b"").values()
+    assert renewal.request == Renew(SESSION, LEASE, b"")
+    bench.deliver(bench.codec.encode_renewed(renewal.query.tid, Id(1), US, b"fresh", None), renewal.to)
+    tell(bench, bench.sent_one(), [A])
+    assert updates(bench) == [({A}, set())]
+
+
+def test_another_node_at_the_place_is_no_holder() -> None:
+    bench = knowing(1)
+    bench.node.commands.watch(KEY, bench.now)
+    tell(bench, find(bench)[1], [A], id=9)
+    assert bench.event(WatchUpdate).endpoints == ()
+
+
+def test_endpoints_that_mean_nothing_here_are_left_out() -> None:
+    bench = knowing(1)
+    bench.node.commands.watch(KEY, bench.now)
+    loopback = Endpoint.of("127.0.0.1", 80)
+    tell(bench, find(bench)[1], [A, loopback])
+    assert bench.event(WatchUpdate).endpoints == (A,)
+    change(bench, 1, [loopback, B])
+    assert updates(bench) == [({B}, set())]
+
+
+# Several commands
+
+
+def test_a_second_command_is_told_at_once() -> None:
+    bench, first = watching(1, named=[A])
+    second = bench.node.commands.watch(KEY, bench.now)
+    assert bench.event(WatchUpdate) == WatchUpdate(second, KEY, (A,), (A,), (), 1)
+    assert bench.sent() == []
+    change(bench, 1, [B])
+    told = [event for event in bench.events() if isinstance(event, WatchUpdate)]
+    assert [(each.op, each.endpoints, each.added) for each in told] == [(op, (A, B), (B,)) for op in (first, second)]
+
+
+def test_a_second_command_joins_the_first_search() -> None:
+    bench = knowing(1)
+    ops = [bench.node.commands.watch(KEY, bench.now) for _ in range(2)]
+    tell(bench, find(bench)[1], [A])
+    assert [event.op for event in bench.events() if isinstance(event, WatchUpdate)] == ops
+
+
+def test_the_last_command_ends_the_watch() -> None:
+    bench, first = watching(1, 2, named=[A])
+    second = bench.node.commands.watch(KEY, bench.now)
+    bench.events()
+    bench.node.commands.cancel(first)
+    bench.advance(0)
+    assert bench.sent() == []
+    change(bench, 1, [B])
+    assert bench.event(WatchUpdate).op == second
+    bench.node.commands.cancel(second)
+    bench.advance(0)
+    assert {sent.request for sent in bench.sent()} == {Watch(KEY, b"session", 0, SESSION)}
+    refusal = change(bench, 1, [C], version=VERSION + 2)
+    assert isinstance(refusal, Error)
+    assert (refusal.code, refusal.text) == (ERROR_PROTOCOL, "not watched")
+    bench.advance(10 * PERIOD)
+    assert not [sent for sent in bench.sent() if isinstance(sent.request, Renew)]
+    assert len(bench.node.watching.own) == 0
+
+
+@pytest.mark.parametrize("answer", ["acknowledged", "refused", "silent"])
+def test_how_the_end_is_answered_does_not_matter(answer: str) -> None:
+    bench, op = watching(1)
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    (sent,) = bench.sent()
+    if answer == "acknowledged":
+        tell(bench, sent)
+    elif answer == "refused":
+        bench.refuse(sent, 1)
+    else:
+        bench.advance(TIMEOUT + 0.1)
+    assert bench.events() == []
+
+
+def test_a_watch_may_begin_anew_before_it_ends() -> None:
+    bench, op = watching(1, named=[A])
+    bench.node.commands.cancel(op)
+    again = bench.node.commands.watch(KEY, bench.now)
+    bench.advance(0)
+    assert bench.sent() == []
+    assert bench.event(WatchUpdate) == WatchUpdate(again, KEY, (A,), (A,), (), 1)
+
+
+def test_a_watch_that_ends_in_its_search_asks_no_more() -> None:
+    bench = knowing(1, 2)
+    op = bench.node.commands.watch(KEY, bench.now)
+    sent = bench.sent()
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    for each in sent:
+        bench.found(each, each.to[3])
+    assert bench.sent() == []
+    assert bench.events() == []
+
+
+def test_a_late_answer_to_an_ended_watch_is_nothing() -> None:
+    bench = knowing(1, 2)
+    op = bench.node.commands.watch(KEY, bench.now)
+    queries = find(bench)
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    tell(bench, queries[1], [A])
+    bench.refuse(queries[2], 2)
+    assert (bench.sent(), bench.events()) == ([], [])
+
+
+def test_an_ended_watch_stays_without_answers() -> None:
+    bench = knowing(1)
+    op = bench.node.commands.watch(KEY, bench.now)
+    find(bench)
+    bench.node.commands.cancel(op)
+    bench.advance(TIMEOUT + 1)
+    assert bench.events() == []
+
+
+def test_a_stop_ends_all_watches() -> None:
+    bench, op = watching(1, named=[A])
+    bench.node.commands.watch(Id(3), bench.now)
+    bench.node.watching.own.end_all(bench.now)
+    ended = [sent for sent in bench.sent() if isinstance(sent.request, Watch)]
+    assert [(sent.request, sent.to) for sent in ended] == [(Watch(KEY, b"session", 0, SESSION), contact(1).endpoint)]
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    assert len(bench.node.watching.own) == 0
+
+
+def test_to_cancel_another_command_ends_no_watch() -> None:
+    bench, _ = watching(1)
+    bench.node.commands.cancel(Handle(99))
+    bench.advance(0)
+    assert (bench.sent(), len(bench.node.watching.own)) == ([], 1)
+
+
+def test_a_watch_too_many_is_refused() -> None:
+    bench = knowing(1, policy=replace(POLICY, own_watches=1))
+    bench.node.commands.watch(KEY, bench.now)
+    with pytest.raises(TooManyWatches, match="end another watch first"):
+        bench.node.commands.watch(Id(78), bench.now)
+    bench.node.commands.watch(KEY, bench.now)
+    assert bench.node.counters.caps_hit[OWN_WATCHES] == 1
+
+
+def test_watches_are_no_operations_under_way() -> None:
+    bench = knowing(1, policy=replace(POLICY, operations=1))
+    for number in range(3):
+        bench.node.commands.watch(Id(number), bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
+
+
+def test_searches_of_many_keys_take_turns() -> None:
+    bench = knowing(1)
+    for number in range(20):
+        bench.node.commands.watch(Id(number), bench.now)
+    finds = [sent for sent in bench.sent() if isinstance(sent.request, FindNode)]
+    assert len(finds) == 16
+    bench.found(finds[0], 1)
+    tell(bench, asked(bench)[1])
+    more = [sent for sent in bench.sent() if isinstance(sent.request, FindNode)]
+    assert [sent.request for sent in more] == [FindNode(Id(16))]
+
+
+# Changes
+
+
+def test_each_change_is_told() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    assert isinstance(change(bench, 1, [B]), Reply)
+    assert isinstance(change(bench, 2, [B, C]), Reply)
+    assert updates(bench) == [({B}, set()), ({C}, set())]
+
+
+def test_a_change_told_twice_counts_once() -> None:
+    bench, _ = watching(1)
+    for _ in range(2):
+        assert isinstance(change(bench, 1, [A]), Reply)
+    assert updates(bench) == [({A}, set())]
+    assert bench.sent() == []
+
+
+@pytest.mark.parametrize("id", [2, 9])
+def test_a_change_from_another_node_is_refused(id: int) -> None:
+    bench, _ = watching(1)
+    refusal = change(bench, id, [A])
+    assert isinstance(refusal, Error)
+    assert (refusal.code, refusal.text) == (ERROR_PROTOCOL, "not watched")
+    assert updates(bench) == []
+
+
+def test_a_change_under_another_key_is_refused() -> None:
+    bench, _ = watching(1)
+    answer = bench.query(Changed(Id(3), VERSION + 1, (A,), ()), contact(1))
+    assert isinstance(answer, Error)
+
+
+@pytest.mark.parametrize("version", [0, VERSION - 1, VERSION + 2, 2**63 - 1])
+def test_a_gap_makes_the_holder_be_asked(version: int) -> None:
+    bench, _ = watching(1, named=[A])
+    assert isinstance(change(bench, 1, [C], version=version), Reply)
+    assert updates(bench) == []
+    (sent,) = asked(bench).values()
+    assert sent.request == Watch(KEY, b"session", LEASE, SESSION)
+    change(bench, 1, [C], version=version)
+    assert asked(bench) == {}  # one question at a time
+    tell(bench, sent, [B], version=VERSION + 5)
+    assert updates(bench) == [({B}, {A})]
+    tell(bench, asked(bench)[1], [B], version=VERSION + 5)  # something came meanwhile: the answer may have been older
+    assert asked(bench) == {}
+    change(bench, 1, [C], version=VERSION + 6)
+    assert updates(bench) == [({C}, set())]
+
+
+def test_a_change_before_the_first_answer_brings_a_second() -> None:
+    bench = knowing(1)
+    bench.node.commands.watch(KEY, bench.now)
+    (sent,) = find(bench).values()
+    assert isinstance(change(bench, 1, [A]), Reply)
+    tell(bench, sent)
+    (again,) = asked(bench).values()
+    assert again.request == Watch(KEY, b"session", LEASE, SESSION)
+    bench.events()
+    tell(bench, again, [A], version=VERSION + 1)
+    assert updates(bench) == [({A}, set())]
+
+
+def test_a_holder_names_so_many_endpoints_at_most() -> None:
+    bench, _ = watching(1, named=[A], policy=replace(POLICY, watch_endpoints=2))
+    change(bench, 1, [B, C])
+    assert updates(bench) == [({B}, set())]
+
+
+# Removals
+
+
+def test_what_no_holder_names_is_gone() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 1, (), [A])
+    assert updates(bench) == []
+    change(bench, 2, (), [A])
+    assert updates(bench) == [(set(), {A})]
+    bench.advance(1)
+    assert asked(bench) == {}
+
+
+def test_a_holder_that_still_names_it_is_asked_soon() -> None:
+    bench, _ = watching(1, 2, 3, named=[A, B])
+    change(bench, 1, (), [A])
+    change(bench, 2, (), [A])
+    bench.advance(MOMENT - 0.01)
+    assert asked(bench) == {}
+    bench.advance(0.02)
+    (sent,) = asked(bench).values()
+    assert sent.to == contact(3).endpoint
+    tell(bench, sent, [A, B], version=VERSION + 9)
+    assert updates(bench) == []  # it has it still
+    bench.advance(3)
+    assert asked(bench) == {}
+    change(bench, 3, (), [A], version=VERSION + 10)
+    assert updates(bench) == [(set(), {A})]
+
+
+def test_the_word_of_a_silent_holder_does_not_count() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 2, [C])
+    bench.events()
+    change(bench, 1, (), [A])
+    bench.advance(MOMENT + DEFAULT.late_floor + 0.2)
+    assert updates(bench) == [(set(), {A, C})]
+    sent = asked(bench)[2]
+    tell(bench, sent, [C], version=VERSION + 3)
+    assert updates(bench) == [({C}, set())]
+
+
+def test_a_change_ends_the_doubt() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 1, (), [A])
+    bench.advance(MOMENT + TIMEOUT + 0.1)
+    assert updates(bench) == [(set(), {A})]
+    asked(bench)
+    change(bench, 2, [B])
+    assert updates(bench) == [({A, B}, set())]
+
+
+def test_the_last_holder_is_not_doubted() -> None:
+    bench, _ = watching(1, named=[A])
+    change(bench, 1, [B], version=VERSION + 2)
+    bench.advance(TIMEOUT + 0.1)
+    assert updates(bench) == []
+
+
+def test_a_holder_in_doubt_is_asked_again() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 1, (), [A])
+    bench.advance(MOMENT + TIMEOUT + 0.1)
+    assert set(asked(bench)) == {2}
+    bench.advance(DEFAULT.watch_gap)
+    sent = asked(bench)[2]
+    bench.refuse(sent, 2, ERROR_SERVER, "busy")  # it tells of changes no more
+    bench.advance(DEFAULT.watch_gap)
+    assert 2 not in asked(bench)
+
+
+# Holders come and go
+
+
+def beats(bench: Bench) -> dict[int, Sent]:
+    return by_id(list({sent.query.tid: sent for sent in bench.sent() if isinstance(sent.request, Renew)}.values()))
+
+
+def renew(bench: Bench, sent: Sent, held: int) -> None:
+    bench.deliver(bench.codec.encode_renewed(sent.query.tid, Id(sent.to[3]), US, b"next", held), sent.to)
+
+
+def test_a_watch_is_renewed_with_the_session() -> None:
+    bench, _ = watching(1)
+    bench.advance(PERIOD)
+    (sent,) = beats(bench).values()
+    assert sent.request == Renew(SESSION, LEASE, b"session")
+    renew(bench, sent, 1)
+    assert asked(bench) == {}
+
+
+def test_a_holder_that_forgot_is_asked_again() -> None:
+    bench, _ = watching(1, named=[A])
+    bench.advance(PERIOD)
+    renew(bench, beats(bench)[1], 0)
+    (sent,) = asked(bench).values()
+    assert sent.request == Watch(KEY, b"next", LEASE, SESSION)
+    tell(bench, sent, [B], version=5)
+    assert updates(bench) == [({B}, {A})]
+
+
+def test_entries_and_watches_share_a_heartbeat() -> None:
+    bench, _ = watching(1, named=[A])
+    bench.node.commands.enter(KEY, 80, bench.now)
+    for sent in bench.sent():
+        if isinstance(sent.request, FindNode):
+            bench.found(sent, 1)
+    (store,) = [sent for sent in bench.sent() if isinstance(sent.request, Store)]
+    bench.pong(store, 1)
+    bench.advance(PERIOD)
+    renew(bench, beats(bench)[1], 2)
+    assert bench.sent() == []
+    bench.advance(PERIOD)
+    renew(bench, beats(bench)[1], 1)
+    kinds = {type(sent.request) for sent in bench.sent()}
+    assert kinds == {FindNode, Watch}  # nobody knows which of the two is missing
+
+
+def lose(bench: Bench, lost: int) -> list[Request]:
+    """Have a holder miss heartbeats until it is lost, while all others answer; return what was asked."""
+    heartbeats, requests = bench.node.publisher.heartbeats, []
+    for _ in range(40):
+        bench.advance(TIMEOUT / 2)
+        for sent in bench.sent():
+            id = sent.to[3]
+            requests.append(sent.request)
+            if id != lost and isinstance(sent.request, Renew):
+                renew(bench, sent, 1)
+            elif id != lost and isinstance(sent.request, Ping):
+                bench.pong(sent, id)
+            elif id != lost and isinstance(sent.request, FindNode):
+                bench.found(sent, id)
+        if contact(lost) not in heartbeats._holders:
+            return [*requests, *(sent.request for sent in bench.sent())]
+        bench.advance(TIMEOUT / 2)
+    raise AssertionError("it is not lost")
+
+
+def test_a_lost_holder_is_replaced_soon() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 2, [B])
+    bench.events()
+    assert FindNode(KEY) in lose(bench, 2)
+    assert updates(bench) == [(set(), {B})]  # once the others were looked up
+
+
+def test_holders_far_away_are_let_go() -> None:
+    bench, _ = watching(1, 2, named=[A], policy=replace(POLICY, k=2))
+    change(bench, 1, [B])
+    bench.events()
+    bench.know(contact(78), contact(79))
+    due = bench.node.watching.own.next_timeout()
+    assert due is not None
+    bench.now = due
+    bench.node.handle_timeout(due)
+    queries = find(bench)
+    for id in (78, 79):
+        tell(bench, queries[id], [A])
+    ended = [sent for sent in bench.sent() if isinstance(sent.request, Watch) and not sent.request.lease]
+    assert {sent.to[3] for sent in ended} == {1, 2}
+    assert all(sent.request.token == b"session" for sent in ended if isinstance(sent.request, Watch))
+    assert updates(bench) == [(set(), {B})]
+
+
+def test_an_outage_is_no_news_of_endpoints() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    bench.advance(20 * PERIOD)
+    assert all(removed == set() for _, removed in updates(bench))
+
+
+def test_new_nodes_are_watched_when_a_network_is_reached() -> None:
+    bench = Bench(policy=POLICY)
+    bench.node.commands.watch(KEY, bench.now)
+    bench.node.commands.ping(contact(1).endpoint, bench.now)
+    tell(bench, find(bench)[1], [A])
+    assert updates(bench)[-1] == ({A}, set())
+
+
+def test_one_network_reached_leaves_holders_of_the_other() -> None:
+    bench, _ = watching(1, named=[A])
+    bench.node.watching.reached(bench.now)
+    assert bench.sent() == []
+
+
+def test_a_defect_in_an_ask_ends_the_search() -> None:
+    bench = knowing(1)
+    op = bench.node.commands.watch(KEY, bench.now)
+    (sent,) = find(bench).values()
+    for query in list(bench.node.requester.transactions):
+        query.owner.give_up(bench.now)
+        query.owner.give_up(bench.now)
+    bench.node.handle_timeout(bench.now)
+    assert bench.event(WatchUpdate) == WatchUpdate(op, KEY, (), (), (), 0)
+    tell(bench, sent, [A])
+    assert bench.events() == []
+
+
+def test_a_refusal_after_a_while_changes_nothing() -> None:
+    bench = knowing(1, 2)
+    bench.node.commands.watch(KEY, bench.now)
+    queries = find(bench)
+    tell(bench, queries[2], [A])
+    bench.advance(DEFAULT.late_floor + 0.1)
+    assert updates(bench) == [({A}, set())]
+    bench.refuse(queries[1], 1, ERROR_SERVER)
+    assert updates(bench) == []
+
+
+def test_a_holder_lost_in_a_search_brings_another() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    due = bench.node.watching.own.next_timeout()
+    assert due is not None
+    bench.now = due
+    bench.node.handle_timeout(due)
+    own = bench.node.watching.own
+    key = next(iter(own._watches))
+    own.lost(key, contact(2), bench.now)
+    finds = [sent for sent in bench.sent() if sent.request == FindNode(KEY)]
+    for sent in finds:
+        if sent.to == contact(1).endpoint:
+            bench.found(sent, 1)
+        else:
+            bench.refuse(sent, 2)
+    again = own.next_timeout()
+    assert again is not None
+    assert again - bench.now <= POLICY.watch_gap
+
+
+def test_one_that_waits_for_its_turn_is_searched_no_sooner() -> None:
+    bench = knowing(1)
+    for number in range(17):
+        bench.node.commands.watch(Id(number), bench.now)
+    own = bench.node.watching.own
+    last = list(own._watches.values())[-1]
+    own._searches.soon(last, bench.now)
+    assert own.next_timeout() is None
+
+
+def test_a_network_reached_in_a_search_begins_no_other() -> None:
+    bench = knowing(1)
+    bench.node.commands.watch(KEY, bench.now)
+    sent = bench.sent()
+    bench.node.watching.reached(bench.now)
+    assert bench.sent() == []
+    assert len(sent) == 1
+
+
+def test_what_is_asked_already_is_asked_once_more() -> None:
+    bench, _ = watching(1, named=[A])
+    own = bench.node.watching.own
+    (watch,) = own._watches.values()
+    for _ in range(3):
+        own.ask(watch, contact(1), b"session", None, bench.now)
+    (sent,) = asked(bench).values()
+    tell(bench, sent, [A], version=VERSION + 1)
+    (again,) = asked(bench).values()
+    tell(bench, again, [B], version=VERSION + 2)
+    assert asked(bench) == {}
+    assert updates(bench) == [({B}, {A})]

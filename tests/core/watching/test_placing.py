@@ -1,0 +1,67 @@
+"""The search for holders, and its ends."""
+
+from __future__ import annotations
+
+from dhtd.core.messages import Contact
+from dhtd.core.watching.own_watch import OwnWatch
+from dhtd.core.watching.placing import Placed, Placing
+from tests.core.bench import Bench
+from tests.core.played import KEY
+from tests.core.small import contact
+
+
+class Asked:
+    """Takes what is asked, and asks nobody."""
+
+    def __init__(self) -> None:
+        self.contacts: list[Contact] = []
+
+    def ask(self, watch: OwnWatch, contact: Contact, token: bytes, placing: Placing | None, now: float) -> None:
+        self.contacts.append(contact)
+
+
+def placing() -> tuple[Placing, Asked, list[Placed]]:
+    """Return a search that has found two nodes, and asks them."""
+    bench, asks, told = Bench(), Asked(), list[Placed]()
+    bench.know(contact(1), contact(2))
+    placing = Placing(bench.node.requester, bench.node.overlays, told.append, asks, OwnWatch(KEY, 15.0))
+    placing.start(bench.now)
+    for sent in bench.sent():
+        bench.found(sent, sent.to[3])
+    assert set(asks.contacts) == {contact(1), contact(2)}
+    assert told == []
+    return placing, asks, told
+
+
+def test_it_ends_with_the_last_answer() -> None:
+    search, _, told = placing()
+    search.taken(contact(1), 1.0)
+    assert told == []
+    search.not_taken(contact(2), 1.0)
+    assert told == [Placed(frozenset({contact(1)}), is_answered=True)]
+    search.taken(contact(2), 2.0)  # it had been slow
+    assert len(told) == 1
+
+
+def test_a_slow_node_is_near_all_the_same() -> None:
+    search, _, told = placing()
+    search.taken(contact(1), 1.0)
+    for _ in range(2):
+        search.overdue(contact(2), 1.0)
+    assert told == [Placed(frozenset({contact(1), contact(2)}), is_answered=True)]
+
+
+def test_given_up_it_ends_once() -> None:
+    search, _, told = placing()
+    search.give_up(1.0)
+    search.give_up(1.0)
+    assert told == [Placed(frozenset({contact(1), contact(2)}), is_answered=True)]
+
+
+def test_cancelled_it_tells_nothing() -> None:
+    search, _, told = placing()
+    search.cancel()
+    search.taken(contact(1), 1.0)
+    search.taken(contact(2), 1.0)
+    search.give_up(1.0)
+    assert told == []
