@@ -37,6 +37,7 @@ def about_node(node: Told) -> RenderableType:
         "contacts": _contacts(node),
         "entries": _own_entries(node),
         "lease": _lease(node.part("lease")),
+        "watches": _watches(node.part("watches")),
         "reached at": _places(node),
         "seen": _outside(node),
         "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
@@ -86,6 +87,14 @@ def _lease(lease: Told) -> Text:
         return Text()
     renewed = f"{duration(lease.number('lease_s'))}, renewed every {duration(lease.number('period_s'))}"
     return Text(f"{renewed} at {count(holders, 'node')}")
+
+
+def _watches(watches: Told) -> Text:
+    """Say how many IDs are watched here and for others, where any is."""
+    own, held = watches.number("own"), watches.number("held")
+    if not own and not held:
+        return Text()
+    return Text(f"{count(own, 'ID')} watched here, {held} for other nodes")
 
 
 def _places(node: Told) -> Text:

@@ -166,6 +166,7 @@ class NodeReport:
             "own_entries": len(self._node.own_records),
             "unheld_entries": sum(not entry.replicas for entry in self._node.own_records),
             "lease": self._lease(),
+            "watches": {"own": len(self._node.watching.own), "held": len(self._node.watching.held)},
             "families": families,
             "listening": self._listening(),
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],

@@ -110,6 +110,13 @@ class LeaseInfo(TypedDict):
     holders: int
 
 
+class WatchesInfo(TypedDict):
+    """How many IDs this node watches, and how many watches it holds for other nodes."""
+
+    own: int
+    held: int
+
+
 class NodeInfo(TypedDict):
     """The daemon itself. `endpoints` is where others reach it, as far as it knows. `network_keys` are fingerprints.
 
@@ -130,6 +137,7 @@ class NodeInfo(TypedDict):
     own_entries: int
     unheld_entries: int
     lease: LeaseInfo
+    watches: WatchesInfo
     families: list[FamilyInfo]
     listening: list[str]
     network_keys: list[str]

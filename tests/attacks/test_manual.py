@@ -15,7 +15,16 @@ import pytest
 
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.core.address_groups import outside
-from dhtd.core.counters import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS, Counters
+from dhtd.core.counters import (
+    CAPS,
+    ENTRY_HOLDERS,
+    OPERATIONS,
+    OWN_ENTRIES,
+    OWN_PORTS,
+    OWN_WATCHES,
+    WITHDRAWALS,
+    Counters,
+)
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.guards import checks, guards, http, judge
@@ -31,7 +40,9 @@ PROSE: Final = " ".join(re.sub(r"^\.(?:[A-Z][a-z] )+", "", line) for line in SOU
 WORDS: Final = re.sub(r" ([.,;:])(?= )", r"\1", " ".join(PROSE.split()))
 NAMED: Final = re.findall(r"^\.Pa (tests/\S+)::(\S+)$", SOURCE, re.MULTILINE)
 UNITS: Final = {"s": 1, "minutes": 60, "%": 0.01}  # behind a number; without one, or before a word, it is as it stands
-OWNERS: Final = {OPERATIONS, OWN_ENTRIES, OWN_PORTS, ENTRY_HOLDERS, WITHDRAWALS}  # made by a node's own user
+OWNERS: Final = {  # made by a node's own user
+    *(OPERATIONS, OWN_ENTRIES, OWN_PORTS, OWN_WATCHES, ENTRY_HOLDERS, WITHDRAWALS)
+}
 PUBLIC: Final = outside(DEFAULT.exempt_networks)
 V4, V6 = Endpoint.of("203.0.113.1", 1), Endpoint.of("2001:db8::1", 1)
 

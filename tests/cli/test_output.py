@@ -34,6 +34,7 @@ INFO: dict[str, Any] = {
         "own_entries": 3,
         "unheld_entries": 1,
         "lease": {"lease_s": 60, "period_s": 20.0, "holders": 8},
+        "watches": {"own": 1, "held": 5},
         "families": [
             {
                 "family": "ipv4",
@@ -234,6 +235,8 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node lease lease_s 60",
             "node lease period_s 20.0",
             "node lease holders 8",
+            "node watches own 1",
+            "node watches held 5",
             "node families ipv4 connected yes",
             "node families ipv4 contacts good 1",
             "node families ipv4 contacts questionable 0",

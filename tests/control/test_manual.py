@@ -43,6 +43,7 @@ from dhtd.service.info import (
     NodeInfo,
     RoutingTableInfo,
     TrackedInfo,
+    WatchesInfo,
     WithdrawalInfo,
 )
 from dhtd.service.method import Stream
@@ -72,6 +73,7 @@ OBJECTS: dict[str, Any] = {
     "routing table": RoutingTableInfo,
     "statistics": Stats,
     "unreached host": UnreachedHost,
+    "watches": WatchesInfo,
 }
 CODES = {code for error in vars(errors).values() if (code := getattr(error, "code", None))}
 # The page's name for a type, and Python's type of it.

@@ -32,7 +32,9 @@ def watch(
     name: NameOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Tell who serves each ID, now and at each change: + for an endpoint that comes, - for one that goes.
+    """Tell who serves each ID, now and at each change.
+
+    A line with + is for an endpoint that comes, one with - for an endpoint that goes.
 
     With a COMMAND, runs it at the start and at each change, with all endpoints on its standard input.
     """

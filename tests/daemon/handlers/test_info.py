@@ -78,6 +78,7 @@ async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Pa
         assert held["age_s"] == pytest.approx(10, abs=1)
         assert held["age_s"] + held["expires_in_s"] == pytest.approx(60)
         assert node["lease"] == {"lease_s": 60, "period_s": 20, "holders": 1}
+        assert node["watches"] == {"own": 0, "held": 0}
         [own] = info["tracking"]
         assert (own["id"], own["port"], own["replicas"]) == (KEY_TEXT, 80, 1)
         assert info["network"]["datagrams_sent"] > 0
