@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,10 @@ from dhtd.cli.completion.candidates import complete_id
 from dhtd.cli.output import CommandVerb, JsonOption, NameOption, Session, command_of, session
 from dhtd.cli.streams import put, put_json, say
 from dhtd.cli.told import word
-from dhtd.cli.watched import Change
 from dhtd.errors import UsageError
+
+if TYPE_CHECKING:
+    from dhtd.cli.watched import Change
 
 
 def watch(
