@@ -149,7 +149,7 @@ class Node:
         self._next_timeouts = [
             requester.transactions.next_timeout,
             *publisher.next_timeouts(),
-            *watching.next_timeouts(),
+            watching.next_timeout,
             *memberships.next_timeouts(),
         ]
 

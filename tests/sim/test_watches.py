@@ -56,6 +56,8 @@ class Watches(RuleBasedStateMachine):
         links = LinkModels(loss=loss, duplicate=loss / 2, reorder=loss / 2)
         self.net = Network(seed, links=links)
         self.hosts = self.net.populate(HOSTS)
+        for host in self.hosts:  # one that forgets all has somebody to join by
+            host.bootstrap = tuple(other.endpoint for other in self.hosts if other is not host)
         self.net.run_for(30)
         self.entries: dict[int, set[tuple[Id, int]]] = {number: set() for number in range(HOSTS)}
         self.saved: dict[int, Saved] = {}

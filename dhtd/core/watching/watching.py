@@ -60,9 +60,14 @@ class Watching:
         """No node of a family answers any more."""
         self.own.cut_off(family, now)
 
-    def next_timeouts(self) -> list[Callable[[], float | None]]:
-        """Return the functions that tell when a part has something to do."""
-        return [self._stirred_at, self.held.next_timeout, self.notices.next_timeout, self.own.next_timeout]
+    def next_timeout(self) -> float | None:
+        """Return when `go_on` has something to do. It is asked after each datagram, and mostly nothing is watched."""
+        if not self.keys.watches:
+            return None
+        if self.keys.are_stirred:
+            return 0.0
+        due = (self.held.next_timeout(), self.notices.next_timeout(), self.own.next_timeout())
+        return min((at for at in due if at is not None), default=None)
 
     def go_on(self, now: float, attempts: Attempts) -> None:
         """Hand on what has changed, and do what is due."""
@@ -72,6 +77,3 @@ class Watching:
             attempts.do(self.own.stirred, key, now)
         attempts.do(self.notices.go_on, now)
         self.own.go_on(now, attempts)
-
-    def _stirred_at(self) -> float | None:
-        return 0.0 if self.keys.are_stirred else None
