@@ -170,6 +170,7 @@ class Driver:
         """Cancel an operation that nobody waits for any more."""
         if self._operations.pop(op, None) is not None:
             self.node.commands.cancel(op)
+            self.flush()
 
     def _send(self) -> None:
         node, seal = self.node, self.seal

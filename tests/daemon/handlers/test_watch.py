@@ -18,11 +18,12 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.labels import Label
 from dhtd.errors import TooManyWatches
+from dhtd.service.entries import DeleteRequest, EnterRequest
 from dhtd.service.method import Event
 from dhtd.service.params import WatchedId
 from dhtd.service.watch import WatchEvent, WatchRequest
 from tests.control.serving import serving
-from tests.daemon.handlers.small_daemon import KEY, KEY_TEXT, Client, Daemon, daemon, matches
+from tests.daemon.handlers.small_daemon import KEY, KEY_TEXT, Client, Daemon, daemon, matches, two
 from tests.daemon.wire import Wire
 
 OTHER = Id(8)
@@ -216,3 +217,21 @@ async def serving_watch(watched: Watched, directory: Path, reader: Reader) -> As
         watched.daemon = one
         yield await served.peer()
     assert notes == ["request watch failed"]
+
+
+async def test_a_real_node_watches_for_a_client(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Its watch ends at once, at the other node as well, when the client hangs up."""
+    reader = Reader()
+    async with two(tmp_path) as (one, other):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.handler, request(KEY), reader.emit, Client())
+            await trio.sleep(1)
+            assert (len(one.driver.node.watching.own), len(other.driver.node.watching.held)) == (1, 1)
+            await other.ask(EnterRequest(KEY, 80))
+            await other.ask(DeleteRequest(KEY, 80))
+            await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        await trio.sleep(0.1)
+        assert (len(one.driver.node.watching.own), len(other.driver.node.watching.held)) == (0, 0)
+    served = f"{other.at[0]}:80"
+    assert changes(reader) == [([], []), ([served], []), ([], [served])]
