@@ -89,6 +89,11 @@ def command_of(context: typer.Context) -> list[str] | None:
     return command
 
 
+def is_behind_dashes(context: typer.Context) -> bool:
+    """Whether the last word of the line belongs to the command behind `--`."""
+    return _COMMAND in context.meta
+
+
 def _format_examples(lines: str | None, formatter: Any) -> None:
     """Write each line unwrapped, so that it can be pasted."""
     if lines:

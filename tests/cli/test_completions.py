@@ -170,6 +170,7 @@ def test_commands_options_and_choices_complete(shell: Shell, line: str, complete
         ("dht hash --file sett", "dht hash --file settings.toml"),
         ("dht hash --file a", "dht hash --file a file.toml"),  # the shell quotes it, and echo takes the quotes away
         ("dht enter wiki 80 -- sett", "dht enter wiki 80 -- settings.toml"),
+        ("dht watch wiki -- sett", "dht watch wiki -- settings.toml"),
         ("dht enter wiki 80 -- settings.toml --lo sett", "dht enter wiki 80 -- settings.toml --lo settings.toml"),
         ("dhtd start --state=sett", "dhtd start --state=settings.toml"),
         ("dhtd start --network-key sett", "dhtd start --network-key settings.toml"),

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from dhtd.cli.arguments import Key, parse_key
+from dhtd.cli.completion.candidates import complete_id
 from dhtd.cli.output import Failure, JsonOption, NameOption, Session, Verb, session
 from dhtd.cli.streams import put, say
 from dhtd.cli.told import Told
@@ -48,7 +49,11 @@ def lookup(
     wait: Annotated[
         float | None,
         typer.Option(
-            "--wait", metavar="[S]", help="Wait until somebody serves it, S seconds at most.", show_default=False
+            "--wait",
+            metavar="[S]",
+            help="Wait until somebody serves it, S seconds at most.",
+            autocompletion=complete_id,  # what follows may be the ID
+            show_default=False,
         ),
     ] = None,
     first: Annotated[bool, typer.Option("--first", help="End with the first answer that has an endpoint.")] = False,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dhtd.cli.arguments import Key, parse_key
-from dhtd.cli.completion.candidates import complete_id
-from dhtd.cli.output import CommandVerb, JsonOption, NameOption, Session, command_of, session
+from dhtd.cli.completion.candidates import complete_file, complete_id
+from dhtd.cli.output import CommandVerb, JsonOption, NameOption, Session, command_of, is_behind_dashes, session
 from dhtd.cli.streams import put, put_json, say
 from dhtd.cli.told import word
 from dhtd.errors import UsageError
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from dhtd.cli.watched import Change
 
 
+def _complete(context: typer.Context, incomplete: str) -> Sequence[str | tuple[str, str]]:
+    """Offer IDs, and files to the command: typer takes its words for further IDs."""
+    return complete_file(incomplete) if is_behind_dashes(context) else complete_id(context, incomplete)
+
+
 def watch(
     context: typer.Context,
     ids: Annotated[
         list[str],
-        typer.Argument(
-            metavar="ID...", help="64 hex digits, or a name.", autocompletion=complete_id, show_default=False
-        ),
+        typer.Argument(metavar="ID...", help="64 hex digits, or a name.", autocompletion=_complete, show_default=False),
     ],
     *,
     until: Annotated[

@@ -105,6 +105,14 @@ def test_names_are_offered_where_they_are_plain(dht: Run, home: Path) -> None:
     assert [params["what"] for _, params in fake.requests] == ["own-name", "own-id", *["own-name"] * 3]
 
 
+def test_a_watch_offers_ids_and_then_files(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", words("wiki"), words("wiki"), words("wiki")) as fake:
+        assert offered(dht, "--socket", fake.path, "watch", "w") == ["wiki"]
+        assert offered(dht, "--socket", fake.path, "watch", "other", "w") == ["wiki"]
+        assert offered(dht, "--socket", fake.path, "lookup", "--wait", "w") == ["wiki"]
+    assert dht("watch", "wiki", "--", "run").out == "\tfiles\t\n"
+
+
 def test_the_socket_path_expands_as_in_a_shell(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE", str(home))
     with FakeDaemon(home / "s", words(), words(ID), words(), words(ID)):
