@@ -89,6 +89,7 @@ class News:
                     publisher.withdrawals.heard(contact, now, is_accepted=is_accepted)
                 case NewContact(contact):
                     publisher.newcomers.joined(contact, now)
+                    self._watching.met(contact, now)
                 case Doubtful(contact):
                     publisher.doubtful(contact, now)
                 case GivenUp(contact):

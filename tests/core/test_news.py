@@ -113,7 +113,7 @@ def test_listeners_are_told_before_facts_are_polled() -> None:
     house.operations.report_to(ended)("ended")
     house.news.settle(NOW)
     waiting, polled = ROUND
-    assert house.calls == [waiting, ("ended", NOW), polled, ("newcomers.joined", PEER, NOW), *ROUND]
+    assert house.calls == [waiting, ("ended", NOW), polled, *MET, *ROUND]
 
 
 def test_an_outcome_at_the_end_is_followed_too() -> None:
@@ -131,10 +131,11 @@ def test_an_outcome_at_the_end_is_followed_too() -> None:
 
 # Facts
 
+MET = [("newcomers.joined", PEER, NOW), ("watching.met", PEER, NOW)]
 CONCERNED: list[tuple[Fact, *tuple[tuple[Any, ...], ...]]] = [
     (Heard(PEER, is_accepted=True), ("withdrawals.heard", PEER, NOW, ("is_accepted", True))),
     (Heard(PEER, is_accepted=False), ("withdrawals.heard", PEER, NOW, ("is_accepted", False))),
-    (NewContact(PEER), ("newcomers.joined", PEER, NOW)),
+    (NewContact(PEER), *MET),
     (Doubtful(PEER), ("publisher.doubtful", PEER, NOW)),
     (GivenUp(PEER), ("patrol.lost", PEER, NOW)),
     (Measured(Family.IPV6, 20), ("hurrying.network_has", 20, Family.IPV6, NOW)),
@@ -183,6 +184,7 @@ def test_facts_are_handed_on_in_order() -> None:
     assert [call for call in house.calls if call not in ROUND] == [
         ("patrol.lost", PEER, NOW),
         ("newcomers.joined", contact(2), NOW),
+        ("watching.met", contact(2), NOW),
         ("publisher.doubtful", contact(3), NOW),
     ]
 
@@ -197,7 +199,7 @@ def test_what_an_answer_shows_is_learnt_at_once() -> None:
     assert house.calls == [
         ("memberships.heard", QUERY, PEER, 0.1, NOW),
         ("withdrawals.heard", PEER, NOW, ("is_accepted", True)),
-        ("newcomers.joined", PEER, NOW),
+        *MET,
     ]
 
 

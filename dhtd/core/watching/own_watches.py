@@ -162,6 +162,13 @@ class OwnWatches:
             if not watch.words:
                 self._searches.begin(watch, now)
 
+    def met(self, contact: Contact, now: float) -> None:
+        """A contact is new: a key with fewer than K holders may need it."""
+        family, k = len(contact.endpoint), self._requester.policy.k
+        for watch in self._watches.values():
+            if sum(len(holder.endpoint) == family for holder in watch.words) < k:
+                self._searches.soon(watch, now)
+
     def cut_off(self, family: Family, now: float) -> None:
         """No node of a family answers any more, which is no news of endpoints. There are no holders until one does."""
         for watch in self._watches.values():

@@ -1,6 +1,7 @@
 """The searches for nodes near watched keys: when each begins, and what follows.
 
-- A key is searched at once, and then every few minutes, since nodes come and go; sooner where a holder was lost.
+- A key is searched at once, and then every few minutes, since nodes come and go; sooner where a holder was lost, or where
+  there are few of them and a contact is new.
 - While no node tells of changes, it is searched again and again, ever more rarely.
 - On a wire without watches, each search is a lookup: every quarter of a minute, and ever more rarely while nothing
   changes.
@@ -82,7 +83,7 @@ class Searches:
         self._is_polling = Watch not in requester.traits.requests
         self._under_way: dict[bytes, Placing | Lookup] = {}
         self._due: dict[bytes, OwnWatch] = {}  # they wait for others
-        self._again: dict[bytes, None] = {}  # they are under way, and a holder was lost meanwhile
+        self._again: dict[bytes, None] = {}  # they are under way, and there is news already
         self._searched_at: dict[bytes, float] = {}  # when the last search began
         self._timers: Timers[OwnWatch] = Timers()  # when each key is searched next
 
@@ -94,7 +95,7 @@ class Searches:
         self._begin_some(now)
 
     def soon(self, watch: OwnWatch, now: float) -> None:
-        """Search this key sooner: a holder is lost."""
+        """Search this key sooner: there is news of nodes."""
         key = watch.packed_key
         if key in self._under_way:
             self._again[key] = None

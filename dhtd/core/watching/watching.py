@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dhtd.core.endpoint import Family
 from dhtd.core.events import WatchUpdate
 from dhtd.core.membership.waiting import Waiting
+from dhtd.core.messages import Contact
 from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.operations import Operations
@@ -55,6 +56,10 @@ class Watching:
     def reached(self, now: float) -> None:
         """A network is reached: find nodes that tell us of changes."""
         self.own.reached(now)
+
+    def met(self, contact: Contact, now: float) -> None:
+        """A contact is new."""
+        self.own.met(contact, now)
 
     def cut_off(self, family: Family, now: float) -> None:
         """No node of a family answers any more."""

@@ -731,3 +731,20 @@ def test_what_is_asked_already_is_asked_once_more() -> None:
     tell(bench, again, [B], version=VERSION + 2)
     assert asked(bench) == {}
     assert updates(bench) == [({B}, {A})]
+
+
+def test_a_new_contact_is_watched_where_holders_are_few() -> None:
+    bench, _ = watching(1, named=[A])
+    bench.advance(POLICY.watch_gap)
+    bench.know(contact(2))
+    bench.advance(0)
+    tell(bench, find(bench)[2], [B])
+    assert updates(bench) == [({B}, set())]
+
+
+def test_a_new_contact_is_no_news_for_k_holders() -> None:
+    bench, _ = watching(1, 2, named=[A], policy=replace(POLICY, k=2))
+    bench.advance(POLICY.watch_gap)
+    bench.know(contact(3))
+    bench.advance(1)
+    assert bench.sent() == []
