@@ -1,7 +1,7 @@
 """The searches for nodes near watched keys: when each begins, and what follows.
 
-- A key is searched at once, and then every few minutes, since nodes come and go; sooner where a holder was lost, or where
-  there are few of them and a contact is new.
+- A key is searched at once, and then every few minutes, since nodes come and go. It is searched sooner where a holder
+  was lost, or where holders are few and a contact is new.
 - While no node tells of changes, it is searched again and again, ever more rarely.
 - On a wire without watches, each search is a lookup: every quarter of a minute, and ever more rarely while nothing
   changes.
