@@ -72,6 +72,7 @@ RUNS = {
     "bench joining": Tool("tests.bench.joining", "entering right after the start of many daemons"),
     "bench gone": Tool("tests.bench.gone", "how soon an entry is gone when its service is killed"),
     "bench goodbye": Tool("tests.bench.goodbye", "how soon an entry is gone when its daemon ends, and restarts"),
+    "bench leases": Tool("tests.bench.leases", "what own entries make a node send, to keep them"),
     "bench checks": Tool("tests.bench.checks", "what checks of entries cost a daemon"),
     "bench crowding": Tool("tests.bench.crowding", "how often chance passes for a crowd, and a crowd for chance"),
     "bench idle": Tool("tests.bench.idle", "what a quiet daemon does"),
