@@ -8,6 +8,8 @@ time is up, all come back and have a minute. Then this must hold, or the status 
 - no daemon holds a deleted entry, though some were down during the deletion and came back with it; they have the minute
   for that, and another one that is reported;
 - for each elder, memory, file descriptors and threads of the last third are those of the second: see `judge`;
+- while the load goes on, no holder has an entry of a dead owner for longer than a lease, and no elder misses an entry
+  of an owner that is up: see `truth`. So every third victim is away for longer than a lease;
 - no daemon ended by itself, has a traceback in its log, or counted a defect.
 
 The seed decides the order of actions, but not their speed, so two runs are alike but not the same.
@@ -23,66 +25,30 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from random import Random
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from dhtd.control.client import Client
 from dhtd.errors import DhtdError
 from dhtd.service.entries import LOOKUP
 from tests.e2e.daemons import DEADLINE, Daemon
-from tests.soak.judge import GROWTH, Flatness, flatness
+from tests.soak.judge import GROWTH, flatness
 from tests.soak.load import Entry, Ledger, Worker
 from tests.soak.probe import Sample, probe
+from tests.soak.result import ASK_AGAIN, Result, plain, table
 from tests.soak.swarm import ELDERS, Swarm
+from tests.soak.truth import LEASE, SLACK, Truth
 
 WORKERS: Final = 4
 KILL_EVERY: Final = 10.0  # seconds, in the mean
 AWAY: Final = 15.0  # seconds that a daemon is down, at most
+LONG: Final = 3  # one in so many is down for longer than a lease
 SAMPLE_EVERY: Final = 2.0  # seconds
 TICK: Final = 0.1
+DEAD: Final = LEASE + 4 * SLACK  # seconds that such a victim is down, at least
 # Seconds until the last look, in which the last daemons to come back can publish and hear of deletions.
 CALM: Final = 60.0
-ASK_AGAIN: Final = 60.0  # seconds more for late results; their number is reported
-
-
-@dataclass
-class Result:
-    """The result of a soak."""
-
-    daemons: int
-    elders: int
-    minutes: float
-    seed: int
-    kills: int
-    restarts: int
-    counts: dict[str, int]
-    entries: int  # acknowledged, and not deleted
-    found_at_once: int
-    found_later: int
-    lost: list[str]
-    deleted: int
-    let_go_later: int
-    kept: list[str] | None  # deleted entries with holders; None: too short a calm to judge
-    traces: list[str]  # the past of the kept entries, of their owners and of their holders
-    flatness: list[Flatness]
-    ended_by_themselves: int
-    tracebacks: int
-    defects: int
-    surprises: dict[str, int]
-
-    @property
-    def is_good(self) -> bool:
-        return (
-            not self.lost
-            and not self.kept
-            and not self.ended_by_themselves
-            and not self.tracebacks
-            and not self.defects
-            and not self.surprises
-            and all(each.is_flat is not False for each in self.flatness)
-        )
 
 
 class Soak:
@@ -97,6 +63,7 @@ class Soak:
         self._kill_every = kill_every
         self._rng = Random(f"soak {seed}")
         self._ledger = Ledger()
+        self._truth = Truth(swarm.presence)
         self._series: dict[str, list[tuple[float, Sample]]] = {}  # by address
         self._kills = self._restarts = self._ended = 0
         self._traces: list[str] = []
@@ -104,8 +71,9 @@ class Soak:
     def run(self) -> Result:
         self._swarm.populate(self._many)
         stop = threading.Event()
+        entries = 10 * self._many
         workers = [
-            Worker(self._swarm, self._ledger, Random(f"worker {self._seed} {number}"), 10 * self._many, stop)
+            Worker(self._swarm, self._ledger, self._truth, Random(f"worker {self._seed} {number}"), entries, stop)
             for number in range(WORKERS)
         ]
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -126,11 +94,14 @@ class Soak:
         kill_at, sample_at = self._rng.expovariate(1 / self._kill_every), 0.0
         while (now := time.monotonic() - began) < self._seconds:
             if now >= kill_at:
-                self._kills += self._swarm.kill_one(self._rng, now, AWAY) is not None
+                is_long = self._kills % LONG == LONG - 1
+                away, at_least = (DEAD + AWAY, DEAD) if is_long else (AWAY, 0.0)
+                self._kills += self._swarm.kill_one(self._rng, now, away, at_least) is not None
                 kill_at += self._rng.expovariate(1 / self._kill_every)
             self._restarts += len(self._swarm.bring_back(now))
             if now >= sample_at:
                 self._sample(now)
+                self._look_at_stores()
                 sample_at += SAMPLE_EVERY
             time.sleep(TICK)
 
@@ -142,6 +113,19 @@ class Soak:
             elif daemon.process.poll() is not None:
                 self._ended += 1
                 self._swarm.launch(daemon)
+
+    def _look_at_stores(self) -> None:
+        """Look for entries of owners that have been away for longer than a lease."""
+        now = time.monotonic()
+        overdue = self._truth.overdue(now)
+        for daemon in self._swarm.up() if overdue else ():
+            try:
+                with Client(daemon.socket, DEADLINE) as client:
+                    store = client.info("store")["store"]
+            except DhtdError:
+                continue  # it has ended by itself, which the next sample finds out
+            held = [(each["id"], each["endpoint"], each["expires_in_s"]) for each in store]
+            self._truth.holds(daemon.address, held, overdue, now)
 
     def _look_up_all(self) -> tuple[int, int, list[Entry]]:
         missing = [entry for entry in self._ledger.entered if not self._is_found(entry)]
@@ -222,6 +206,9 @@ class Soak:
             lost=[f"{entry.id} {entry.endpoint}" for entry in lost],
             deleted=len(ledger.deleted),
             let_go_later=let_go_later,
+            deaths=len(self._truth.deaths),
+            stale=sorted(self._truth.stale),
+            missed=sorted(self._truth.missed),
             kept=kept if self._calm >= CALM else None,
             traces=self._traces if self._calm >= CALM else [],
             flatness=[flatness(quantity, ran, self._seconds) for quantity in GROWTH],
@@ -241,51 +228,14 @@ def _defects(daemon: Daemon) -> int:
         return int(client.info("network")["network"]["defects"])
 
 
-def table(result: Result) -> str:
-    """Return a table for people."""
-    lines = [
-        f"{result.daemons} daemons, {result.elders} of them elders, {result.minutes:g} minutes, seed {result.seed}",
-        f"{result.kills} killed, {result.restarts} restarted",
-        ", ".join(f"{many} {what}" for what, many in result.counts.items()),
-        "",
-        f"{'elders, medians':<20}{'1st third':>11}{'2nd third':>11}{'3rd third':>11}{'worst':>8}  {'allowed':<14}flat",
-    ]
-    for each in result.flatness:
-        factor, offset = GROWTH[each.quantity]
-        verdict = {True: "yes", False: "NO", None: "(too short)"}[each.is_flat]
-        allowed = f"x {factor:g} + {offset}"
-        lines.append(
-            f"{each.quantity:<20}{each.first:>11.0f}{each.second:>11.0f}{each.last:>11.0f}{each.worst:>8.3f}"
-            f"  {allowed:<14}{verdict}"
-        )
-    lines += [
-        "",
-        f"entries acknowledged and not deleted {result.entries}",
-        f"found at once {result.found_at_once}, within {ASK_AGAIN:g} s {result.found_later}, lost {len(result.lost)}",
-        f"deleted {result.deleted}, let go of within {ASK_AGAIN:g} s {result.let_go_later}, kept "
-        + ("(too short)" if result.kept is None else str(len({entry.partition(" at ")[0] for entry in result.kept}))),
-        f"ended by themselves {result.ended_by_themselves}, tracebacks {result.tracebacks}, defects {result.defects}",
-        *(f"LOST {entry}" for entry in result.lost),
-        *(f"KEPT {entry}" for entry in result.kept or ()),
-        *result.traces,
-        *(f"SURPRISE {what}: {many}" for what, many in result.surprises.items()),
-        f"soak: {'passed' if result.is_good else 'FAILED'}",
-    ]
-    return "\n".join(lines)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Soak and report; return the exit status."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
     with Swarm() as swarm:
         result = Soak(swarm, options.daemons, 60 * options.minutes, options.seed, kill_every=options.kill_every).run()
-    print(json.dumps(_plain(result)) if options.json else table(result))
+    print(json.dumps(plain(result)) if options.json else table(result))
     return 0 if result.is_good else 1
-
-
-def _plain(result: Result) -> dict[str, Any]:
-    return {**asdict(result), "passed": result.is_good}
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

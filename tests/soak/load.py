@@ -18,6 +18,7 @@ from dhtd.errors import DaemonUnreachable, DhtdError
 from dhtd.service.entries import DELETE, LOOKUP
 from tests.e2e.daemons import DEADLINE, PORT, Daemon
 from tests.soak.swarm import Swarm
+from tests.soak.truth import Truth
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
 
@@ -44,6 +45,7 @@ class Ledger:
     def __init__(self) -> None:
         self.entered: list[Entry] = []
         self.deleted: list[Entry] = []
+        self.entered_at: dict[str, float] = {}  # by ID: when it was acknowledged, by time.monotonic()
         self.history: list[tuple[float, Entry, str]] = []  # time by time.monotonic(), and acknowledged change
         self.counts: Counter[str] = Counter()
         self.surprises: Counter[str] = Counter()  # failures that no kill explains
@@ -52,6 +54,7 @@ class Ledger:
     def add(self, entry: Entry) -> None:
         with self._lock:
             self.entered.append(entry)
+            self.entered_at.setdefault(entry.id, time.monotonic())
 
     def note(self, entry: Entry, what: str) -> None:
         """Remember the time."""
@@ -67,6 +70,11 @@ class Ledger:
         """Return one, to look it up."""
         with self._lock:
             return rng.choice(self.entered) if self.entered else None
+
+    def has(self, entry: Entry) -> bool:
+        """Whether nobody is deleting it."""
+        with self._lock:
+            return entry in self.entered
 
     def bury(self, entry: Entry) -> None:
         with self._lock:
@@ -92,8 +100,11 @@ class _CutOffError(Exception):
 class Worker:
     """Sends daemons random requests until it is told to stop."""
 
-    def __init__(self, swarm: Swarm, ledger: Ledger, rng: Random, entries: int, stop: threading.Event) -> None:
+    def __init__(
+        self, swarm: Swarm, ledger: Ledger, truth: Truth, rng: Random, entries: int, stop: threading.Event
+    ) -> None:
         self._swarm = swarm
+        self._truth = truth
         self._ledger = ledger
         self._rng = rng
         self._entries = entries  # as many are to be there: growing with them would be no leak
@@ -137,9 +148,20 @@ class Worker:
             if entry is not None:
                 self._delete(entry)
         elif (entry := ledger.pick(rng)) is not None:
-            with self._client(daemon) as client:
-                *_, result = client.stream(LOOKUP, id=entry.id)
-            ledger.count("lookups that found" if entry.endpoint in result["peers"] else "lookups that did not find")
+            self._look_up(daemon, entry)
+
+    def _look_up(self, daemon: Daemon, entry: Entry) -> None:
+        owner, ledger = entry.owner.address, self._ledger
+        must_find = daemon in self._swarm.elders and self._truth.must_find(
+            owner, ledger.entered_at[entry.id], time.monotonic()
+        )
+        with self._client(daemon) as client:
+            *_, result = client.stream(LOOKUP, id=entry.id)
+        is_found = entry.endpoint in result["peers"]
+        ledger.count("lookups that found" if is_found else "lookups that did not find")
+        ledger.count("lookups that had to find" if must_find else "lookups that could fail")
+        if must_find and not is_found and ledger.has(entry):
+            self._truth.miss(entry.id, entry.endpoint, daemon.address)
 
     def _enter(self, daemon: Daemon) -> None:
         entry = Entry(daemon, NATIVE.format(NATIVE.random(self._rng)), self._rng.randint(1, 65_535))

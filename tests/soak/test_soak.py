@@ -20,6 +20,7 @@ from tests.soak import __main__ as soak
 from tests.soak.judge import GROWTH, JUDGED_FROM, flatness
 from tests.soak.load import Entry
 from tests.soak.probe import Sample, probe
+from tests.soak.result import Result, plain, table
 from tests.soak.swarm import Swarm
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process takes by /proc")
@@ -36,13 +37,13 @@ def test_a_short_soak_loses_nothing(
     monkeypatch.setattr(soak, "AWAY", 0.5)
     with Swarm() as swarm:
         result = soak.Soak(swarm, 4, 3.0, seed=1, calm=1.0, kill_every=0.7).run()
-    assert result.is_good, soak.table(result)
+    assert result.is_good, table(result)
     assert result.kills == result.restarts > 0
     assert result.entries > 0
     assert result.found_at_once + result.found_later == result.entries
     assert result.kept is None  # there was no time to let go
-    assert "soak: passed" in soak.table(result)
-    assert json.loads(json.dumps(soak._plain(result)))["passed"] is True
+    assert "soak: passed" in table(result)
+    assert json.loads(json.dumps(plain(result)))["passed"] is True
     assert all(daemon.process.poll() is not None for daemon in swarm.daemons)
 
 
@@ -70,7 +71,7 @@ def test_three_minutes_are_flat() -> None:
     """`python3 dev.py soak` runs for twenty."""
     with Swarm() as swarm:
         result = soak.Soak(swarm, 8, 180.0, seed=2).run()
-    assert result.is_good, soak.table(result)
+    assert result.is_good, table(result)
     assert [each.is_flat for each in result.flatness] == [True] * 3
 
 
@@ -130,8 +131,8 @@ def test_only_a_living_process_is_measured() -> None:
 
 
 @pytest.fixture
-def good() -> soak.Result:
-    return soak.Result(
+def good() -> Result:
+    return Result(
         daemons=4,
         elders=1,
         minutes=20.0,
@@ -146,6 +147,9 @@ def good() -> soak.Result:
         deleted=1,
         let_go_later=0,
         kept=[],
+        deaths=1,
+        stale=[],
+        missed=[],
         traces=[],
         flatness=[flatness(quantity, [series(lambda at: 30_000)], DURATION) for quantity in GROWTH],
         ended_by_themselves=0,
@@ -155,11 +159,11 @@ def good() -> soak.Result:
     )
 
 
-def test_a_result_that_holds_is_good(good: soak.Result) -> None:
+def test_a_result_that_holds_is_good(good: Result) -> None:
     assert good.is_good
-    assert soak.table(good).endswith("soak: passed")
-    assert "deleted 1, let go of within 60 s 0, kept 0" in soak.table(good)
-    assert "kept (too short)" in soak.table(dataclasses.replace(good, kept=None))
+    assert table(good).endswith("soak: passed")
+    assert "deleted 1, let go of within 60 s 0, kept 0" in table(good)
+    assert "kept (too short)" in table(dataclasses.replace(good, kept=None))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,8 @@ def test_a_result_that_holds_is_good(good: soak.Result) -> None:
     [
         ({"lost": ["ab 127.0.0.1:80"]}, "LOST ab 127.0.0.1:80"),
         ({"kept": ["ab 127.0.0.1:80 at 127.1.0.1"]}, "KEPT ab 127.0.0.1:80 at 127.1.0.1"),
+        ({"stale": ["ab 127.0.0.1:80 at 127.1.0.1"]}, "STALE ab 127.0.0.1:80 at 127.1.0.1"),
+        ({"missed": ["ab 127.0.0.1:80 by 127.1.0.1"]}, "MISSED ab 127.0.0.1:80 by 127.1.0.1"),
         ({"ended_by_themselves": 1}, "ended by themselves 1"),
         ({"tracebacks": 1}, "tracebacks 1"),
         ({"defects": 1}, "defects 1"),
@@ -174,11 +180,11 @@ def test_a_result_that_holds_is_good(good: soak.Result) -> None:
         ({"flatness": [flatness("rss_kb", [series(lambda at: 30_000 + 20 * at)], DURATION)]}, "NO"),
     ],
 )
-def test_each_failure_fails_the_soak_and_is_told(good: soak.Result, bad: dict[str, object], said: str) -> None:
+def test_each_failure_fails_the_soak_and_is_told(good: Result, bad: dict[str, object], said: str) -> None:
     result = dataclasses.replace(good, **bad)  # type: ignore[arg-type]
     assert not result.is_good
-    assert said in soak.table(result)
-    assert soak.table(result).endswith("soak: FAILED")
+    assert said in table(result)
+    assert table(result).endswith("soak: FAILED")
 
 
 @pytest.mark.parametrize(
