@@ -16,17 +16,20 @@ _EMPTY: Final = 300.0  # seconds, where nothing may expire: it wakes nobody for 
 class Sweep:
     """Drops records that are held for others, and withdrawals that no holder needs any more."""
 
-    __slots__ = ("_at", "_interval", "_store", "_watched", "_withdrawals")
+    __slots__ = ("_at", "_interval", "_is_left", "_store", "_watched", "_withdrawals")
 
     def __init__(self, policy: Policy, store: HeldRecords, withdrawals: PendingWithdrawals, now: float) -> None:
         self._interval = policy.store_sweep
         self._store = store
         self._withdrawals = withdrawals
         self._at = now + policy.store_sweep
+        self._is_left = False  # there was more than the last turn could drop
         self._watched = store.changed.watched
 
     def next_timeout(self) -> float:
         """Return when `go_on` has something to do."""
+        if self._is_left:
+            return self._at
         if len(self._store):
             at = max(self._at, self._store.filled_at + self._interval)
             return at - self._interval + _WATCHED if len(self._watched) and self._interval > _WATCHED else at
@@ -37,7 +40,6 @@ class Sweep:
     def go_on(self, now: float) -> None:
         """Drop what has expired: some of it now, the rest bit by bit."""
         if now >= self.next_timeout():
-            self._at = now + self._interval
             is_left = self._store.sweep(now)
-            if self._withdrawals.sweep(now) or is_left:
-                self._at = now + _PAUSE
+            self._is_left = self._withdrawals.sweep(now) or is_left
+            self._at = now + (_PAUSE if self._is_left else self._interval)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT
 from dhtd.core.storage.store import SWEPT
@@ -46,3 +46,19 @@ def test_a_full_store_is_swept_in_small_steps() -> None:
         sizes.append(len(bench.node.store))
     assert sizes == [1_000, 1_000 - SWEPT, 1_000 - 2 * SWEPT, 1_000 - 3 * SWEPT, 0]
     assert DEFAULT.store_sweep < bench.now < DEFAULT.store_sweep + 0.1
+
+
+def test_small_steps_pause_under_the_eyes_of_watchers() -> None:
+    bench = Bench()
+    bench.node.watching.keys.watch(packed(KEY))
+    for number in range(2 * SWEPT):
+        hold_peer(bench.node.store, Id(number), endpoint(7), bench.now, lease=5)
+    sizes, pauses = [], []
+    for _ in range(8):
+        due = bench.node.poll_timeout()
+        assert due is not None
+        pauses.append(round(due - bench.now, 6))
+        bench.advance(due - bench.now)
+        sizes.append(len(bench.node.store))
+    assert sizes[-4:] == [2 * SWEPT, SWEPT, 0, 0]
+    assert pauses[-4:] == [1.0, 1.0, 0.01, 0.01]
