@@ -104,7 +104,7 @@ class Searches:
             self._timers.set(watch, min(at, self._timers.get(watch) or at))
 
     def forget(self, watch: OwnWatch) -> None:
-        """Search this key no more."""
+        """Search this key no more. Another search takes its place at the next `go_on`."""
         key = watch.packed_key
         self._timers.cancel(watch)
         self._due.pop(key, None)
@@ -120,9 +120,10 @@ class Searches:
         return self._timers.next()
 
     def go_on(self, now: float, attempts: Attempts) -> None:
-        """Begin the searches that are due."""
+        """Begin the searches that are due, and those that others have made room for."""
         for watch in self._timers.pop_due(now):
             attempts.do(self.begin, watch, now)
+        attempts.do(self._begin_some, now)
 
     def _begin_some(self, now: float) -> None:
         for key in list(islice(self._due, max(0, _AT_ONCE - len(self._under_way)))):

@@ -403,6 +403,16 @@ def test_searches_of_many_keys_take_turns() -> None:
     assert [sent.request for sent in more] == [FindNode(Id(16))]
 
 
+def test_ended_watches_make_room_for_other_searches() -> None:
+    bench = knowing(1)
+    ops = [bench.node.commands.watch(Id(number), bench.now) for number in range(17)]
+    bench.sent()
+    for op in ops[:16]:
+        bench.node.commands.cancel(op)
+    bench.advance(0)
+    assert [sent.request for sent in bench.sent()] == [FindNode(Id(16))]
+
+
 # Changes
 
 
