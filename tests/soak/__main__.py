@@ -10,6 +10,7 @@ time is up, all come back and have a minute. Then this must hold, or the status 
 - for each elder, memory, file descriptors and threads of the last third are those of the second: see `judge`;
 - while the load goes on, no holder has an entry of a dead owner for longer than a lease, and no elder misses an entry
   of an owner that is up: see `truth`. So every third victim is away for longer than a lease;
+- clients that watch a few IDs at elders all the time have been told who serves these, and of nobody else: see `watch`;
 - no daemon ended by itself, has a traceback in its log, or counted a defect.
 
 The seed decides the order of actions, but not their speed, so two runs are alike but not the same.
@@ -39,6 +40,7 @@ from tests.soak.probe import Sample, probe
 from tests.soak.result import ASK_AGAIN, Result, plain, table
 from tests.soak.swarm import ELDERS, Swarm
 from tests.soak.truth import LEASE, SLACK, Truth
+from tests.soak.watch import WATCHED, Watch
 
 WORKERS: Final = 4
 KILL_EVERY: Final = 10.0  # seconds, in the mean
@@ -72,8 +74,10 @@ class Soak:
         self._swarm.populate(self._many)
         stop = threading.Event()
         entries = 10 * self._many
+        ids = [f"{self._rng.getrandbits(256):064x}" for _ in range(WATCHED)]
+        watches = [Watch(daemon, ids) for daemon in self._swarm.elders]
         workers = [
-            Worker(self._swarm, self._ledger, self._truth, Random(f"worker {self._seed} {number}"), entries, stop)
+            Worker(self._swarm, self._ledger, self._truth, Random(f"worker {self._seed} {number}"), entries, ids, stop)
             for number in range(WORKERS)
         ]
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -86,7 +90,8 @@ class Soak:
                 each.result()
         self._restarts += len(self._swarm.bring_back(float("inf")))
         time.sleep(self._calm)
-        return self._result(*self._look_up_all(), *self._look_for_deleted())
+        found, deleted, wrong = self._look_up_all(), self._look_for_deleted(), self._look_at_watches(ids, watches)
+        return self._result(*found, *deleted, sum(watch.updates for watch in watches), wrong)
 
     def _disturb(self) -> None:
         """Kill, restart and take samples until time is up."""
@@ -136,6 +141,15 @@ class Soak:
             time.sleep(1.0)
             lost = [entry for entry in lost if not self._is_found(entry)]
         return at_once, len(missing) - len(lost), lost
+
+    def _look_at_watches(self, ids: Sequence[str], watches: Sequence[Watch]) -> list[str]:
+        """Return in words what clients were told that is not so."""
+        entered = self._ledger.entered
+        truth = {id: frozenset(entry.endpoint for entry in entered if entry.id == id) for id in ids}
+        until = time.monotonic() + min(ASK_AGAIN, self._calm)
+        while (wrong := [words for watch in watches for words in watch.wrong(truth)]) and time.monotonic() < until:
+            time.sleep(1.0)
+        return wrong + [f"a watch ended at {watch.address}" for watch in watches if watch.has_ended]
 
     def _look_for_deleted(self) -> tuple[int, list[str]]:
         """Return how many deleted entries were dropped a little late, and which are still held where."""
@@ -189,7 +203,16 @@ class Soak:
             return False
         return entry.endpoint in result["peers"]
 
-    def _result(self, at_once: int, later: int, lost: list[Entry], let_go_later: int, kept: list[str]) -> Result:
+    def _result(
+        self,
+        at_once: int,
+        later: int,
+        lost: list[Entry],
+        let_go_later: int,
+        kept: list[str],
+        updates: int,
+        wrong: list[str],
+    ) -> Result:
         ledger, elders = self._ledger, self._swarm.elders
         ran = [self._series.get(daemon.address, []) for daemon in elders]
         return Result(
@@ -206,6 +229,8 @@ class Soak:
             lost=[f"{entry.id} {entry.endpoint}" for entry in lost],
             deleted=len(ledger.deleted),
             let_go_later=let_go_later,
+            updates=updates,
+            untrue=wrong,
             deaths=len(self._truth.deaths),
             stale=sorted(self._truth.stale),
             missed=sorted(self._truth.missed),

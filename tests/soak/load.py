@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 from typing import Final, NamedTuple
@@ -19,6 +19,7 @@ from dhtd.service.entries import DELETE, LOOKUP
 from tests.e2e.daemons import DEADLINE, PORT, Daemon
 from tests.soak.swarm import Swarm
 from tests.soak.truth import Truth
+from tests.soak.watch import WATCHED_SHARE
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
 
@@ -45,7 +46,7 @@ class Ledger:
     def __init__(self) -> None:
         self.entered: list[Entry] = []
         self.deleted: list[Entry] = []
-        self.entered_at: dict[str, float] = {}  # by ID: when it was acknowledged, by time.monotonic()
+        self.entered_at: dict[tuple[str, str], float] = {}  # by ID and endpoint: when, by time.monotonic()
         self.history: list[tuple[float, Entry, str]] = []  # time by time.monotonic(), and acknowledged change
         self.counts: Counter[str] = Counter()
         self.surprises: Counter[str] = Counter()  # failures that no kill explains
@@ -54,7 +55,7 @@ class Ledger:
     def add(self, entry: Entry) -> None:
         with self._lock:
             self.entered.append(entry)
-            self.entered_at.setdefault(entry.id, time.monotonic())
+            self.entered_at.setdefault((entry.id, entry.endpoint), time.monotonic())
 
     def note(self, entry: Entry, what: str) -> None:
         """Remember the time."""
@@ -101,13 +102,21 @@ class Worker:
     """Sends daemons random requests until it is told to stop."""
 
     def __init__(
-        self, swarm: Swarm, ledger: Ledger, truth: Truth, rng: Random, entries: int, stop: threading.Event
+        self,
+        swarm: Swarm,
+        ledger: Ledger,
+        truth: Truth,
+        rng: Random,
+        entries: int,
+        watched: Sequence[str],
+        stop: threading.Event,
     ) -> None:
         self._swarm = swarm
         self._truth = truth
         self._ledger = ledger
         self._rng = rng
         self._entries = entries  # as many are to be there: growing with them would be no leak
+        self._watched = watched
         self._stop = stop
         self._garbage = Mutator(rng.randrange(1 << 30), [vector.data for vector in VECTORS.values()])
         self._vectors = itertools.cycle(VECTORS.values())
@@ -153,7 +162,7 @@ class Worker:
     def _look_up(self, daemon: Daemon, entry: Entry) -> None:
         owner, ledger = entry.owner.address, self._ledger
         must_find = daemon in self._swarm.elders and self._truth.must_find(
-            owner, ledger.entered_at[entry.id], time.monotonic()
+            owner, ledger.entered_at[entry.id, entry.endpoint], time.monotonic()
         )
         with self._client(daemon) as client:
             *_, result = client.stream(LOOKUP, id=entry.id)
@@ -164,7 +173,10 @@ class Worker:
             self._truth.miss(entry.id, entry.endpoint, daemon.address)
 
     def _enter(self, daemon: Daemon) -> None:
-        entry = Entry(daemon, NATIVE.format(NATIVE.random(self._rng)), self._rng.randint(1, 65_535))
+        id = NATIVE.format(NATIVE.random(self._rng))
+        if self._rng.random() < WATCHED_SHARE:
+            id = self._rng.choice(self._watched)
+        entry = Entry(daemon, id, self._rng.randint(1, 65_535))
         with self._client(daemon) as client:
             self._ledger.note(entry, "being entered")
             client.enter(entry.id, entry.port, wait=self._rng.random() < 0.5)

@@ -31,6 +31,8 @@ class Result:
     deaths: int  # owners that were away for longer than a lease
     stale: list[str]  # entries of these that a holder had for longer
     missed: list[str]  # entries of owners that were up, and that an elder did not find
+    updates: int  # of watches
+    untrue: list[str]  # what watches told in the end, and was not so
     traces: list[str]  # the past of the kept entries, of their owners and of their holders
     flatness: list[Flatness]
     ended_by_themselves: int
@@ -45,6 +47,7 @@ class Result:
             and not self.kept
             and not self.stale
             and not self.missed
+            and not self.untrue
             and not self.ended_by_themselves
             and not self.tracebacks
             and not self.defects
@@ -77,11 +80,13 @@ def table(result: Result) -> str:
         f"deleted {result.deleted}, let go of within {ASK_AGAIN:g} s {result.let_go_later}, kept "
         + ("(too short)" if result.kept is None else str(len({entry.partition(" at ")[0] for entry in result.kept}))),
         f"owners away for a lease {result.deaths}, stale entries {len(result.stale)}, missed {len(result.missed)}",
+        f"updates of watches {result.updates}, untrue in the end {len(result.untrue)}",
         f"ended by themselves {result.ended_by_themselves}, tracebacks {result.tracebacks}, defects {result.defects}",
         *(f"LOST {entry}" for entry in result.lost),
         *(f"KEPT {entry}" for entry in result.kept or ()),
         *(f"STALE {entry}" for entry in result.stale),
         *(f"MISSED {entry}" for entry in result.missed),
+        *(f"UNTRUE {entry}" for entry in result.untrue),
         *result.traces,
         *(f"SURPRISE {what}: {many}" for what, many in result.surprises.items()),
         f"soak: {'passed' if result.is_good else 'FAILED'}",

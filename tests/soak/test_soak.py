@@ -22,6 +22,7 @@ from tests.soak.load import Entry
 from tests.soak.probe import Sample, probe
 from tests.soak.result import Result, plain, table
 from tests.soak.swarm import Swarm
+from tests.soak.watch import Watch
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process takes by /proc")
 
@@ -150,6 +151,8 @@ def good() -> Result:
         deaths=1,
         stale=[],
         missed=[],
+        updates=3,
+        untrue=[],
         traces=[],
         flatness=[flatness(quantity, [series(lambda at: 30_000)], DURATION) for quantity in GROWTH],
         ended_by_themselves=0,
@@ -173,6 +176,7 @@ def test_a_result_that_holds_is_good(good: Result) -> None:
         ({"kept": ["ab 127.0.0.1:80 at 127.1.0.1"]}, "KEPT ab 127.0.0.1:80 at 127.1.0.1"),
         ({"stale": ["ab 127.0.0.1:80 at 127.1.0.1"]}, "STALE ab 127.0.0.1:80 at 127.1.0.1"),
         ({"missed": ["ab 127.0.0.1:80 by 127.1.0.1"]}, "MISSED ab 127.0.0.1:80 by 127.1.0.1"),
+        ({"untrue": ["ab 127.0.0.1:80 not told to 127.1.0.1"]}, "UNTRUE ab 127.0.0.1:80 not told to 127.1.0.1"),
         ({"ended_by_themselves": 1}, "ended by themselves 1"),
         ({"tracebacks": 1}, "tracebacks 1"),
         ({"defects": 1}, "defects 1"),
@@ -195,6 +199,29 @@ def test_senseless_arguments_are_refused(bad: list[str], capsys: pytest.CaptureF
         soak.main(bad)
     assert refused.value.code == 2
     assert bad[0] in capsys.readouterr().err
+
+
+@on_linux
+def test_a_watch_knows_what_it_was_told() -> None:
+    with Swarm() as swarm:
+        owner, elder = swarm.start(2)
+        id = "ab" * 32
+        watch = Watch(elder, [id])
+        swarm.dht(owner, "enter", id, "80")
+        there = {id: frozenset({f"{owner.address}:80"})}
+        deadline = time.monotonic() + DEADLINE
+        while watch.wrong(there):
+            assert time.monotonic() < deadline
+            os.sched_yield()
+        assert watch.wrong({id: frozenset({"192.0.2.1:1"})}) == [
+            f"{id} 192.0.2.1:1 not told to {elder.address}",
+            f"{id} {owner.address}:80 told to {elder.address}",
+        ]
+        assert watch.updates > 0
+        assert not watch.has_ended
+    while not watch.has_ended:
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 # Its end
