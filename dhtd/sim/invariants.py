@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from dhtd.core.codec import Codec
 from dhtd.core.ids import packed
-from dhtd.core.messages import FindNode, FindValue, Query
+from dhtd.core.messages import FindNode, FindValue, Query, Watch
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlay import Overlay
 from dhtd.sim.host import Host
@@ -25,7 +25,7 @@ def check_answer(codec: Codec, policy: Policy, query: bytes, answer: bytes) -> N
     if len(answer) > policy.amplification * len(query):
         message = codec.decode(query)
         assert isinstance(message, Query)
-        assert isinstance(message.request, FindNode | FindValue)
+        assert isinstance(message.request, FindNode | FindValue | Watch)
         assert message.request.token is not None, f"{len(answer)} bytes answer {len(query)} of a stranger"
 
 
