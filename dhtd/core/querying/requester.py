@@ -142,5 +142,4 @@ class Requester:
         """Send no query of these again; an answer that comes all the same is passed on to them."""
         for query in self.transactions:
             if any(query.owner is owner for owner in owners):
-                query.attempts_left = 1
-                query.is_insistent = False
+                query.send_no_more()

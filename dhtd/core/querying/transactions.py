@@ -51,6 +51,11 @@ class InFlight(Generic[Owner]):
     impatient: Impatient[Owner] | None = None  # is told that the query is overdue
     on_retry: Callable[[float], None] | None = None  # is called when it is sent again
 
+    def send_no_more(self) -> None:
+        """Send it never again; an answer that comes all the same is passed on to its owner."""
+        self.attempts_left = 1
+        self.is_insistent = False
+
 
 @dataclass(frozen=True, slots=True)
 class Slow(Generic[Owner]):

@@ -30,7 +30,7 @@ REFUSED: Final = {
 class HeldWatch:
     """A watch of one key, held for another node."""
 
-    __slots__ = ("contact", "key", "packed_key", "told", "version", "watcher")
+    __slots__ = ("contact", "is_answered", "is_unsure", "key", "packed_key", "told", "version", "watcher")
 
     def __init__(self, watcher: Watcher, key: Id, contact: Contact, version: int) -> None:
         self.watcher = watcher
@@ -39,6 +39,8 @@ class HeldWatch:
         self.contact = contact  # is told of changes
         self.version = version  # of what it was told
         self.told: dict[Endpoint, None] = {}  # the endpoints that it knows from us
+        self.is_answered = False  # once before, at least
+        self.is_unsure = False  # the last answer had news, and may be one that nobody waited for
 
     def next_version(self) -> int:
         """Count one more change."""

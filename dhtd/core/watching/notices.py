@@ -6,6 +6,8 @@
 4. Then the watch waits for its next turn, since there may be more. So there is one notice under way for each watch, and
    what changes meanwhile is put together.
 5. After three silences, or an error, the watch is dropped. The watcher finds that out by its next heartbeat.
+6. Where a further query of the watcher is answered with news, a notice follows, though it may have none: the query may
+   have come twice, and the second answer goes to nobody. Then the watcher sees that a version is missing, and asks.
 
 A watcher is told of `watch_endpoints` endpoints of a key at once, at most.
 """
@@ -27,14 +29,25 @@ if TYPE_CHECKING:
     from random import Random
 
 _SILENCES: Final = 3
-_TURNS: Final = 64  # turns in one go: a key with many endpoints and watchers must not hold up other work
-_PAUSE: Final = 0.01  # seconds until the next go
+_TURNS: Final = 64  # turns at once: a key with many endpoints and watchers must not hold up other work
+_PAUSE: Final = 0.01  # seconds in which so many more turns are earned
+_CROWD: Final = 64  # endpoints that are as much work as a turn by itself
 
 
 class Notices:
     """The notices under way, and the watches that wait for their turn."""
 
-    __slots__ = ("_due_at", "_known", "_requester", "_rng", "_under_way", "_waiting", "watches")
+    __slots__ = (
+        "_due_at",
+        "_earned_at",
+        "_known",
+        "_requester",
+        "_rng",
+        "_turns",
+        "_under_way",
+        "_waiting",
+        "watches",
+    )
 
     def __init__(self, requester: Requester, watches: HeldWatches, known: KnownEndpoints, rng: Random) -> None:
         self._requester = requester
@@ -43,7 +56,9 @@ class Notices:
         self._rng = rng
         self._waiting: dict[HeldWatch, None] = {}
         self._under_way: dict[HeldWatch, _Notice] = {}
-        self._due_at = 0.0
+        self._turns: float = _TURNS  # that are left for now
+        self._earned_at = 0.0  # they were counted then
+        self._due_at = 0.0  # no sooner is there another turn
 
     def begin(self, request: Watch, contact: Contact, now: float) -> HeldWatch | QuotaReached:
         """Hold a watch, or prolong it. Its answer is `there` next, and then `told` is called.
@@ -56,16 +71,20 @@ class Notices:
             watch.next_version()
             notice = self._under_way.pop(watch, None)
             if notice is not None:
-                self._requester.send_no_more(notice)
+                watch.is_unsure = True
+                notice.query.send_no_more()
         return watch
 
     def there(self, watch: HeldWatch, now: float) -> list[Endpoint]:
         """Return the endpoints under its key that the watcher is to know."""
-        return list(self._there(watch, now))
+        return list(self._chosen(watch, self._all(watch, now)))
 
     def told(self, watch: HeldWatch, endpoints: Sequence[Endpoint]) -> None:
         """The watcher knows of these now, and of no others. What was left out follows in notices."""
-        watch.told = dict.fromkeys(endpoints)
+        known = dict.fromkeys(endpoints)
+        watch.is_unsure |= watch.is_answered and known.keys() != watch.told.keys()
+        watch.is_answered = True
+        watch.told = known
         self._waiting[watch] = None
 
     def stirred(self, key: bytes) -> None:
@@ -80,11 +99,13 @@ class Notices:
         """Give the watches that wait their turn, some of them."""
         if now < self._due_at:
             return
-        for watch in list(islice(self._waiting, _TURNS)):
+        self._turns = min(_TURNS, self._turns + (now - self._earned_at) * _TURNS / _PAUSE)
+        self._earned_at = now
+        while self._waiting and self._turns > 0:
+            watch = next(iter(self._waiting))
             del self._waiting[watch]
-            if watch in self.watches:
-                self._tell(watch, now)
-        if self._waiting:
+            self._turns -= self._tell(watch, now) if watch in self.watches else 1
+        if self._turns <= 0:
             self._due_at = now + _PAUSE
 
     def acknowledged(self, notice: _Notice, contact: Contact) -> None:
@@ -105,9 +126,13 @@ class Notices:
             if watch in self.watches:
                 self.watches.drop(watch)
 
-    def _there(self, watch: HeldWatch, now: float) -> dict[Endpoint, None]:
-        """Return the endpoints under its key: those first that it was told of, and only so many."""
-        there = dict.fromkeys(self._known.for_node_at(watch.contact.endpoint, watch.key, now))
+    def _all(self, watch: HeldWatch, now: float) -> list[Endpoint]:
+        """Return the endpoints under its key."""
+        return self._known.for_node_at(watch.contact.endpoint, watch.key, now)
+
+    def _chosen(self, watch: HeldWatch, endpoints: list[Endpoint]) -> dict[Endpoint, None]:
+        """Return the endpoints that it is to know: those first that it was told of, and only so many."""
+        there = dict.fromkeys(endpoints)
         most = self._requester.policy.watch_endpoints
         if len(there) <= most:
             return there
@@ -115,27 +140,34 @@ class Notices:
         come = (endpoint for endpoint in there if endpoint not in watch.told)
         return dict.fromkeys([*stay, *islice(come, max(0, most - len(stay)))])
 
-    def _tell(self, watch: HeldWatch, now: float) -> None:
+    def _tell(self, watch: HeldWatch, now: float) -> int:
+        """Tell a watcher what is new, if anything is; return how many turns that was worth."""
         if watch in self._under_way:
-            return  # its acknowledgement brings the next turn
-        there = self._there(watch, now)
+            return 1  # its acknowledgement brings the next turn
+        endpoints = self._all(watch, now)
+        turns = 1 + len(endpoints) // _CROWD
+        there = self._chosen(watch, endpoints)
         removed = tuple(islice((each for each in watch.told if each not in there), CHANGED_MAX))
         added = tuple(islice((each for each in there if each not in watch.told), CHANGED_MAX - len(removed)))
-        if not added and not removed:
-            return
+        if not added and not removed and not watch.is_unsure:
+            return turns
+        watch.is_unsure = False
         for endpoint in removed:
             del watch.told[endpoint]
         watch.told.update(dict.fromkeys(added))
         notice = self._under_way[watch] = _Notice(self, watch)
         request = Changed(watch.key, watch.next_version(), added, removed)
         id, endpoint = watch.contact
-        self._requester.ask(notice, request, endpoint, id, now, attempts=_SILENCES, insistent=True)
+        notice.query = self._requester.ask(notice, request, endpoint, id, now, attempts=_SILENCES, insistent=True)
+        return turns
 
 
 class _Notice:
     """A `Changed` on its way."""
 
-    __slots__ = ("_notices", "watch")
+    __slots__ = ("_notices", "query", "watch")
+
+    query: Asked
 
     def __init__(self, notices: Notices, watch: HeldWatch) -> None:
         self._notices = notices
