@@ -41,7 +41,7 @@ def scaled(examples: int, steps: int = 50) -> settings:
     What the profile says of those multiplies this, so that `deep` is deep for all.
     """
     return settings(
-        max_examples=max(1, settings().max_examples * examples // 100),
+        max_examples=max(2, settings().max_examples * examples // 100),  # the first is the simplest
         stateful_step_count=max(1, settings().stateful_step_count * steps // 50),
     )
 

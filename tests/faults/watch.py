@@ -36,7 +36,7 @@ class Watch:
             from hypothesis import Phase, settings  # noqa: PLC0415
 
             unshrunk = (Phase.explicit, Phase.generate)  # nobody reads the example that fails
-            settings.register_profile("faults", settings(), phases=unshrunk)
+            settings.register_profile("faults", settings(max_examples=30), phases=unshrunk)
             settings.load_profile("faults")
 
     def pytest_collection_finish(self) -> None:
