@@ -17,6 +17,7 @@ from math import ceil, floor
 from random import Random
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import pytest
 from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -1346,6 +1347,7 @@ TestNodesKeepTheirPromises = NodeMachine.TestCase
 TestNodesKeepTheirPromises.settings = scaled(30)
 TestNodesKeepThemAt256BitsToo = NativeMachine.TestCase
 TestNodesKeepThemAt256BitsToo.settings = scaled(12)
+TestNodesKeepThemAt256BitsToo.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined]
 TestNodesOfBothFamiliesKeepThemToo = DualStackMachine.TestCase
 TestNodesOfBothFamiliesKeepThemToo.settings = scaled(20)
 TestNodesOfABareWireKeepThemToo = BareMachine.TestCase

@@ -217,9 +217,9 @@ def test_trap_08_enter_names_holders_in_one_chain() -> None:
     owner.events.clear()
     net.run_for(60)  # it is tried again soon
     assert len(net.closest(KEY)[0].node.store) == 1
-    net.run_for(10 * DEFAULT.republish)
+    net.run_for(2 * DEFAULT.republish)
     chains = sum(isinstance(event, Published | Republished) for _, event in owner.events)
-    assert 9 <= chains <= 12
+    assert 2 <= chains <= 5  # a chain for each `enter` would make 8
 
 
 def test_trap_09_a_lookup_asks_the_network() -> None:
@@ -270,7 +270,7 @@ def test_trap_11_any_number_of_values_is_answered(count: int) -> None:
 def test_trap_11_the_store_is_bounded() -> None:
     policy = Policy(store_entries=20, store_entries_per_key=10, store_entries_per_source=5)
     node = lone(policy=policy)
-    for number in range(10_000):
+    for number in range(2_000):
         source = Endpoint.of(f"10.2.{number % 64}.1", 4000)
         key = Id(number % 7)
         token = token_of(node, key, source, number / 100)
@@ -278,6 +278,7 @@ def test_trap_11_the_store_is_bounded() -> None:
     assert len(node.store) == 20
 
 
+@pytest.mark.no_cover
 def test_trap_11_a_dead_contact_costs_no_round() -> None:
     net = Network(11)
     hosts = net.grow(24)

@@ -537,7 +537,7 @@ def test_an_answer_fills_its_limit_exactly(of_ipv6: list[int], count: int) -> No
     for request in (FindNode(key), FindValue(key)):
         method = "find_value" if isinstance(request, FindValue) else "find_node"
         found = Found(b"", ())
-        for padding in range(0, 420, 5):
+        for padding in range(0, 420, 11):
             query = packed(0, bytes(8), bytes(32), method, [in_bytes(key), token, bytes(padding)])
             limit = 3 * len(query)
             if limit < SENT_MAX and not (method == "find_value" and count):

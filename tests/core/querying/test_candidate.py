@@ -62,6 +62,7 @@ def step(search: Search, name: str) -> None:
             search.answered(OTHER, is_full=which == "is full")
 
 
+@pytest.mark.no_cover
 def test_every_transition_happens_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     happened: set[tuple[Progress, Change, Progress]] = set()
     take = Candidate.take
