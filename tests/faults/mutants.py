@@ -49,8 +49,11 @@ class Mutant:
 
 def all_mutants(root: Path) -> list[Mutant]:
     """Return every mutant of the packages, in the order of the code."""
-    paths = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
-    return [mutant for path in paths for mutant in mutants(root, path)]
+    return [mutant for path in sources(root) for mutant in mutants(root, path)]
+
+
+def sources(root: Path) -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
 
 
 def mutants(root: Path, path: Path) -> list[Mutant]:
