@@ -64,7 +64,7 @@ def state(host: Host) -> dict[str, Any]:
 def grown() -> Network:
     net = Network(5, policy=POLICY, codec=NativeCodec())  # with the memory that a daemon has
     net.grow(32)
-    net.run_for(600)
+    net.run_for(120)
     for number, host in enumerate(net.hosts[:4]):
         net.enter(host, KEY, 3_000 + number)
     return net

@@ -40,7 +40,7 @@ def attackers(count: int) -> list[Endpoint]:
 def grown(size: int = 24) -> Network:
     net = Network(11, policy=POLICY)
     net.grow(size)
-    net.run_for(600)
+    net.run_for(120)
     return net
 
 

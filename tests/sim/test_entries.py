@@ -45,7 +45,7 @@ def test_all_find_an_entry_until_its_deletion() -> None:
     assert net.now - before < 5
     assert finders(net, owner, 3000) == []
     assert finders(net, owner, 3001) == net.live
-    net.run_for(2 * DEFAULT.republish)
+    net.run_for(1.2 * DEFAULT.republish)
     assert finders(net, owner, 3000) == []
 
 
@@ -81,12 +81,12 @@ def test_entering_twice_makes_one_chain() -> None:
     for _ in range(5):
         net.enter(owner, KEY, 3000)
     owner.events.clear()
-    net.run_for(10 * DEFAULT.republish)
+    net.run_for(3 * DEFAULT.republish)
     publications = [event for _, event in owner.events if isinstance(event, Published | Republished)]
-    assert 9 <= len(publications) <= 11
+    assert 3 <= len(publications) <= 4
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 12))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
 def test_a_growing_network_still_finds_an_entry(seed: int) -> None:
     net = grown(seed, 2)
     owner = net.hosts[0]

@@ -22,10 +22,10 @@ def test_return_visits_through_a_nat_prove_nothing(nat: Nat | None, reach: Reach
     for number in range(10):
         net.lookup(host, NATIVE.digest(b"%d" % number))
     received = host.node.counters.queries_received["ping"]
-    for _ in range(60):
+    for _ in range(30):
         for other in others[:40]:
             other.node.commands.ping(host.endpoint, net.now)
             net.flush(other)
         net.run_for(30)
-    assert host.node.counters.queries_received["ping"] > received + 600  # some have been let in all the time
+    assert host.node.counters.queries_received["ping"] > received + 300  # some have been let in all the time
     assert host.node.outside.reach(net.now) is reach

@@ -19,7 +19,7 @@ from tests.records import SESSION
 
 # The numbers that make each small; `dhtd simulate --scenario NAME` runs the size of the plan.
 SMALL: dict[str, dict[str, Any]] = {
-    "calm": {"nodes": 100, "entries": 50, "lookups": 300, "duration": 300.0},
+    "calm": {"nodes": 60, "entries": 25, "lookups": 150, "duration": 150.0},
     "lossy": {"nodes": 100, "entries": 50, "lookups": 300, "duration": 300.0},
     "churn": {"nodes": 50, "entries": 30, "lookups": 400, "duration": 3_600.0},
     "flash-crowd": {"nodes": 100, "lookups": 200, "duration": 150.0},
