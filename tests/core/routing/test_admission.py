@@ -148,6 +148,14 @@ def test_a_stranger_is_pinged_again_for_a_free_place() -> None:
     assert state.queried(Id(70), endpoint(70), 1.0)
 
 
+def test_a_full_bucket_stays_open_to_nearer_strangers() -> None:
+    state = make()
+    for id in (9, 16, 33, 58, 61, 64):
+        assert state.answered(contact(id), 0.1, 0.0) == Inserted()
+    assert not state.queried(*contact(34), 1.0)  # 33 is the nearest but two
+    assert state.queried(*contact(32), 1.0)
+
+
 def test_a_contact_answers_us_until_it_turns_bad() -> None:
     state = make()
     state.restore(contact(1))
