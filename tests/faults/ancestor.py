@@ -115,8 +115,9 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "07 a store with a bad token is answered with success": (
         Change(
             RESPONDER,
-            '            return self._refuse(query, source, ERROR_PROTOCOL, "bad token")\n',
-            "            return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)\n",
+            '            return self._refuse(query, source, ERROR_PROTOCOL, "bad token")\n        # 2. Was',
+            "            return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)\n"
+            "        # 2. Was",
         ),
     ),
     "08 enter is answered before it publishes": (
