@@ -34,7 +34,19 @@ class Listener(Protocol):
 class Ask:
     """The queries to one node about one watch."""
 
-    __slots__ = ("_lease", "_listener", "_requester", "contact", "has_fresh_token", "is_stale", "placing", "watch")
+    __slots__ = (
+        "_lease",
+        "_listener",
+        "_query",
+        "_requester",
+        "contact",
+        "has_fresh_token",
+        "is_over",
+        "is_stale",
+        "placing",
+        "token",
+        "watch",
+    )
 
     def __init__(
         self,
@@ -52,10 +64,13 @@ class Ask:
         self.contact = contact
         self.placing = placing  # waits for this
         self.has_fresh_token = False  # one was asked for
+        self.token = b""  # that the latest query has shown
+        self.is_over = False  # nobody needs the answer any more
         self.is_stale = False  # a change has come meanwhile, so the answer may be older than that
 
     def start(self, token: bytes, now: float) -> None:
         """Begin."""
+        self.token = token
         if token:
             self._send(Watch(self.watch.key, token, self._lease.seconds, self._lease.session), now)
         else:
@@ -63,6 +78,8 @@ class Ask:
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """The node has given a token, or has told what it has."""
+        if self.is_over:
+            return
         if contact != self.contact:
             self._listener.refused(self, now)
         elif isinstance(result, Renewed):
@@ -73,11 +90,13 @@ class Ask:
 
     def overdue(self, query: Asked, now: float, *, late: bool) -> None:
         """The answer takes long."""
-        if late:
+        if late and not self.is_over:
             self._listener.overdue(self, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """The node was silent, or refuses; where that may be for the token, ask for another one, once."""
+        if self.is_over:
+            return
         if error is None:
             self._listener.silent(self, now)
         elif error.code == ERROR_PROTOCOL and not self.has_fresh_token:
@@ -87,7 +106,13 @@ class Ask:
 
     def give_up(self, now: float) -> None:
         """A defect has stopped it."""
-        self._listener.silent(self, now)
+        if not self.is_over:
+            self._listener.silent(self, now)
+
+    def end(self) -> None:
+        """Nobody needs it any more."""
+        self.is_over = True
+        self._query.send_no_more()
 
     def _ask_for_token(self, now: float) -> None:
         self.has_fresh_token = True
@@ -95,4 +120,37 @@ class Ask:
 
     def _send(self, request: Watch | Renew, now: float) -> None:
         id, endpoint = self.contact
-        self._requester.ask(self, request, endpoint, id, now, insistent=True, impatient=self)
+        self._query = self._requester.ask(self, request, endpoint, id, now, insistent=True, impatient=self)
+
+
+class AsksUnderWay:
+    """The asks under way: one for each watch and node."""
+
+    __slots__ = ("_under_way",)
+
+    def __init__(self) -> None:
+        self._under_way: dict[bytes, dict[Contact, Ask]] = {}  # by packed key
+
+    def of(self, watch: OwnWatch, contact: Contact) -> Ask | None:
+        """Return the ask about a watch to a node, if there is one."""
+        return self._under_way.get(watch.packed_key, {}).get(contact)
+
+    def begin(self, ask: Ask, token: bytes, now: float) -> None:
+        """Begin one."""
+        self._under_way.setdefault(ask.watch.packed_key, {})[ask.contact] = ask
+        ask.start(token, now)
+
+    def over(self, ask: Ask) -> None:
+        """One is over."""
+        ask.is_over = True
+        asks = self._under_way[ask.watch.packed_key]
+        del asks[ask.contact]
+        if not asks:
+            del self._under_way[ask.watch.packed_key]
+
+    def end(self, watch: OwnWatch) -> list[Ask]:
+        """Send no ask about a watch again; return those that were under way."""
+        asks = list(self._under_way.pop(watch.packed_key, {}).values())
+        for ask in asks:
+            ask.end()
+        return asks

@@ -20,13 +20,19 @@ from dhtd.core.messages import Contact
 class Word:
     """What one holder says."""
 
-    __slots__ = ("endpoints", "is_doubtful", "questioned", "version")
+    __slots__ = ("endpoints", "fading", "is_doubtful", "is_unsure", "questioned", "version")
 
     def __init__(self, version: int, endpoints: Iterable[Endpoint]) -> None:
         self.version = version
         self.endpoints = dict.fromkeys(endpoints)
-        self.is_doubtful = False
+        self.fading: dict[Endpoint, None] = {}  # named before; the last answer had no room for all
+        self.is_unsure = False  # it has not answered, and may have more to say
+        self.is_doubtful = False  # that, and its word does not count
         self.questioned: set[Endpoint] = set()  # that another holder has removed
+
+    def named(self) -> set[Endpoint]:
+        """Return the endpoints that count as named."""
+        return self.endpoints.keys() | self.fading
 
 
 class OwnWatch:
@@ -48,20 +54,36 @@ class OwnWatch:
 
     # What holders say
 
-    def has_heard(self, contact: Contact, version: int, endpoints: Iterable[Endpoint]) -> set[Endpoint]:
-        """A holder has told all that it has. Return the endpoints that it had before."""
+    def has_heard(
+        self, contact: Contact, version: int, endpoints: Iterable[Endpoint], *, more: bool = False
+    ) -> set[Endpoint]:
+        """A holder has told all that it has, or there is `more` in notices. Return what it has no longer."""
         before = self.words.get(contact)
         self.words[contact] = word = Word(version, endpoints)
-        return set() if before is None else before.endpoints.keys() - word.endpoints.keys()
+        gone = set() if before is None else before.named() - word.endpoints.keys()
+        if more and before is not None:
+            word.fading = {each: None for each in (*before.endpoints, *before.fading) if each in gone}
+            gone.clear()
+        return gone
+
+    def faded(self, contact: Contact) -> set[Endpoint]:
+        """A holder has told all. Return what it has no longer."""
+        word = self.words.get(contact)
+        gone: set[Endpoint] = set() if word is None else set(word.fading)
+        if word is not None:
+            word.fading.clear()
+        return gone
 
     def change(self, contact: Contact, added: Iterable[Endpoint], removed: Iterable[Endpoint], most: int) -> None:
         """A holder has told of a change. It has `most` endpoints at most."""
         word = self.words[contact]
-        word.is_doubtful = False
+        word.is_doubtful = word.is_unsure = False
         word.version += 1
         for endpoint in removed:
             word.endpoints.pop(endpoint, None)
+            word.fading.pop(endpoint, None)
         for endpoint in added:
+            word.fading.pop(endpoint, None)
             if len(word.endpoints) < most:
                 word.endpoints[endpoint] = None
 
@@ -69,12 +91,13 @@ class OwnWatch:
         """A holder is lost."""
         word = self.words.pop(contact)
         if not word.is_doubtful:
-            self._left.update(word.endpoints)
+            self._left.update(dict.fromkeys((*word.endpoints, *word.fading)))
 
     def doubt(self, contact: Contact) -> None:
-        """A holder does not answer, though others tell of a change. The last one that is not in doubt stays so."""
-        word = self.words.get(contact)
-        if word is not None and any(not each.is_doubtful for each in self.words.values() if each is not word):
+        """A holder does not answer, and is to be asked again. The last one that is not in doubt stays so."""
+        word = self.words[contact]
+        word.is_unsure = True
+        if any(not each.is_doubtful for each in self.words.values() if each is not word):
             word.is_doubtful = True
 
     def removed(self, endpoints: Iterable[Endpoint], by: Contact) -> bool:
@@ -84,16 +107,17 @@ class OwnWatch:
             self._left.pop(endpoint, None)
         found = False
         for contact, word in self.words.items():
-            if contact != by and not gone.isdisjoint(word.endpoints):
-                word.questioned |= gone & word.endpoints.keys()
+            named = gone & word.named() if contact != by else None
+            if named:
+                word.questioned |= named
                 found = True
         return found
 
     def to_be_asked(self) -> list[Contact]:
-        """Return the holders that are in doubt, or still name what another one has removed."""
+        """Return the holders that did not answer, or still name what another one has removed."""
         asked = []
         for contact, word in self.words.items():
-            if word.is_doubtful or not word.questioned.isdisjoint(word.endpoints):
+            if word.is_unsure or not word.questioned.isdisjoint(word.named()):
                 asked.append(contact)
             word.questioned = set()
         return asked
@@ -158,6 +182,7 @@ class OwnWatch:
         for word in self.words.values():
             if not word.is_doubtful:
                 found.update(word.endpoints)
+                found.update(word.fading)
         found.update(self._left)
         known = [endpoint for endpoint in self._shown if endpoint in found]
         return dict.fromkeys([*known, *found])

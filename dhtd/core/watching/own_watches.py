@@ -18,16 +18,17 @@ from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import Handle, LookupDone, WatchUpdate
 from dhtd.core.ids import Id, packed
 from dhtd.core.membership.waiting import Waiting
-from dhtd.core.messages import Changed, Contact, Error, Result, Watch, Watched
+from dhtd.core.messages import Changed, Contact, Watched
 from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.operations import Operations
-from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.querying.requester import Requester
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.storage.watched_keys import WatchedKeys
 from dhtd.core.timers import Timers
-from dhtd.core.watching.ask import Ask
+from dhtd.core.watching.ask import Ask, AsksUnderWay
 from dhtd.core.watching.known_endpoints import KnownEndpoints
+from dhtd.core.watching.leaving import Leaving
 from dhtd.core.watching.own_watch import OwnWatch
 from dhtd.core.watching.placing import Placed, Placing
 from dhtd.core.watching.searches import Searches
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from random import Random
 
 _MOMENT: Final = 0.15  # seconds: most holders tell of the same removal within these
+_FADES: Final = 2.0  # seconds without a notice: then a holder has named all that it has
 
 
 class OwnWatches:
@@ -45,8 +47,10 @@ class OwnWatches:
     __slots__ = (
         "_asks",
         "_caps_hit",
+        "_fading",
         "_heartbeats",
         "_known",
+        "_leaving",
         "_of_op",
         "_questions",
         "_requester",
@@ -78,11 +82,13 @@ class OwnWatches:
         self._tell = tell
         self._caps_hit = caps_hit
         self._searches = Searches(requester, overlays, operations, waiting, self, caps_hit, rng)
+        self._leaving = Leaving(requester, heartbeats)
         self._watches: dict[bytes, OwnWatch] = {}
         self._of_op: dict[Handle, OwnWatch] = {}
         self._unwanted: dict[bytes, None] = {}  # keys that a command has left
-        self._asks: dict[tuple[bytes, Contact], Ask] = {}  # under way
+        self._asks = AsksUnderWay()
         self._questions: Timers[bytes] = Timers()  # when holders are asked about what others have removed
+        self._fading: Timers[tuple[OwnWatch, Contact]] = Timers()  # when what a holder did not name again is gone
 
     def __len__(self) -> int:
         """How many keys are watched."""
@@ -128,7 +134,7 @@ class OwnWatches:
         if watch is None:
             return False
         # 1. Its answer to a question is on the way, and may be older, or newer: ask once more.
-        ask = self._asks.get((watch.packed_key, contact))
+        ask = self._asks.of(watch, contact)
         if ask is not None:
             ask.is_stale = True
             return True
@@ -145,6 +151,7 @@ class OwnWatches:
         # 4. Take it.
         added = self._contactable(request.added, contact)
         watch.change(contact, added, request.removed, self._requester.policy.watch_endpoints)
+        self._fades_soon(watch, contact, now)
         self._removed(watch, request.removed, contact, now)
         self._tell_all(watch.update(), now)
         return True
@@ -194,8 +201,8 @@ class OwnWatches:
         """Return when `go_on` has something to do."""
         if self._unwanted:
             return 0.0
-        due = [at for at in (self._searches.next_timeout(), self._questions.next()) if at is not None]
-        return min(due, default=None)
+        due = (self._searches.next_timeout(), self._questions.next(), self._fading.next())
+        return min((at for at in due if at is not None), default=None)
 
     def go_on(self, now: float, attempts: Attempts) -> None:
         """End what no command needs, begin the searches that are due, and ask holders about what others have told."""
@@ -207,6 +214,8 @@ class OwnWatches:
         self._searches.go_on(now, attempts)
         for key in self._questions.pop_due(now):
             attempts.do(self._ask_about_doubts, self._watches[key], now)
+        for watch, contact in self._fading.pop_due(now):
+            attempts.do(self._faded, watch, contact, now)
 
     # Searches
 
@@ -215,7 +224,7 @@ class OwnWatches:
         if placed.is_answered:
             for contact in [contact for contact in watch.words if contact not in placed.near]:
                 watch.lose(contact)
-                self._leave(watch, contact, now)
+                self._leaving.leave(watch.key, contact, b"", now)
             watch.forget_lost()
         self._searched(watch, now)
 
@@ -237,39 +246,35 @@ class OwnWatches:
         self._watched.leave(key)
         self._questions.cancel(key)
         self._searches.forget(watch)
-        self._requester.send_no_more(*(self._asks.pop(each) for each in list(self._asks) if each[0] == key))
         for contact in watch.words:
-            self._leave(watch, contact, now)
-
-    def _leave(self, watch: OwnWatch, contact: Contact, now: float) -> None:
-        """End the watch at a node. If it does not hear of that, its next notice is refused."""
-        token, lease = self._heartbeats.token(contact), self._heartbeats.lease
-        self._heartbeats.watches_no_longer(contact, watch.packed_key)
-        if token:
-            request = Watch(watch.key, token, 0, lease.session)
-            self._requester.ask(_Leave(), request, contact.endpoint, contact.id, now, insistent=True)
+            self._fading.cancel((watch, contact))
+            self._leaving.leave(watch.key, contact, b"", now)
+        for ask in self._asks.end(watch):
+            if ask.contact not in watch.words:
+                self._leaving.leave(watch.key, ask.contact, ask.token, now)
 
     # Asks
 
     def ask(self, watch: OwnWatch, contact: Contact, token: bytes, placing: Placing | None, now: float) -> None:
         """Have a node tell us of changes, and what it has now; once more where that is under way."""
-        under_way = self._asks.get((watch.packed_key, contact))
+        under_way = self._asks.of(watch, contact)
         if under_way is not None:
             under_way.is_stale = True
             under_way.placing = placing or under_way.placing
             return
+        self._leaving.stay(watch.packed_key, contact)
         ask = Ask(self._requester, self._heartbeats.lease, self, watch, contact, placing)
-        self._asks[watch.packed_key, contact] = ask
-        ask.start(token, now)
+        self._asks.begin(ask, token, now)
 
     def told(self, ask: Ask, watched: Watched, now: float) -> None:
         """Take what a holder has."""
         watch, contact = ask.watch, ask.contact
-        if not self._is_over(ask):
-            return
+        self._asks.over(ask)
         self._heartbeats.watches_at(contact, watch.packed_key, self, watched.token, now)
         most = self._requester.policy.watch_endpoints
-        gone = watch.has_heard(contact, watched.version, self._contactable(watched.endpoints[:most], contact))
+        named = self._contactable(watched.endpoints[:most], contact)
+        gone = watch.has_heard(contact, watched.version, named, more=watched.more)
+        self._fades_soon(watch, contact, now)
         self._removed(watch, gone, contact, now)
         if ask.placing is not None:
             ask.placing.taken(contact, now)
@@ -280,8 +285,7 @@ class OwnWatches:
     def refused(self, ask: Ask, now: float) -> None:
         """A node does not tell us of changes, or not any more."""
         watch, contact = ask.watch, ask.contact
-        if not self._is_over(ask):
-            return
+        self._asks.over(ask)
         if contact in watch.words:
             watch.lose(contact)
             self._heartbeats.watches_no_longer(contact, watch.packed_key)
@@ -292,37 +296,42 @@ class OwnWatches:
 
     def silent(self, ask: Ask, now: float) -> None:
         """A node has not answered. If it is a holder, its heartbeat will tell whether it is lost."""
-        if not self._is_over(ask):
-            return
+        self._asks.over(ask)
         self._in_doubt(ask, now)
         if ask.placing is not None:
             ask.placing.not_taken(ask.contact, now)
 
     def overdue(self, ask: Ask, now: float) -> None:
         """A node takes long to answer."""
-        if self._asks.get((ask.watch.packed_key, ask.contact)) is ask:
-            self._in_doubt(ask, now)
-            if ask.placing is not None:
-                ask.placing.overdue(ask.contact, now)
-
-    def _is_over(self, ask: Ask) -> bool:
-        """Take an ask for over; return whether its watch still goes on."""
-        is_current = self._asks.get((ask.watch.packed_key, ask.contact)) is ask
-        if is_current:
-            del self._asks[ask.watch.packed_key, ask.contact]
-        return is_current
+        self._in_doubt(ask, now)
+        if ask.placing is not None:
+            ask.placing.overdue(ask.contact, now)
 
     def _in_doubt(self, ask: Ask, now: float) -> None:
         watch = ask.watch
         if ask.contact in watch.words:
             watch.doubt(ask.contact)
-            self._questions.set(watch.packed_key, now + self._requester.policy.watch_gap)
+            self._ask_by(watch, now + self._requester.policy.watch_gap)
             self._tell_all(watch.update(), now)
 
     def _removed(self, watch: OwnWatch, endpoints: Iterable[Endpoint], by: Contact, now: float) -> None:
         """A holder does not name these any more: soon, ask those that still do."""
-        if watch.removed(endpoints, by) and (self._questions.get(watch.packed_key) or now + 1) > now + _MOMENT:
-            self._questions.set(watch.packed_key, now + _MOMENT)
+        if watch.removed(endpoints, by):
+            self._ask_by(watch, now + _MOMENT)
+
+    def _ask_by(self, watch: OwnWatch, at: float) -> None:
+        due = self._questions.get(watch.packed_key)
+        self._questions.set(watch.packed_key, at if due is None else min(at, due))
+
+    def _fades_soon(self, watch: OwnWatch, contact: Contact, now: float) -> None:
+        """Wait for the notices that name the rest of what a holder has, as long as these come."""
+        if watch.words[contact].fading:
+            self._fading.set((watch, contact), now + _FADES)
+
+    def _faded(self, watch: OwnWatch, contact: Contact, now: float) -> None:
+        """A holder has named all that it has."""
+        self._removed(watch, watch.faded(contact), contact, now)
+        self._tell_all(watch.update(), now)
 
     def _ask_about_doubts(self, watch: OwnWatch, now: float) -> None:
         """Ask the holders that are in doubt, or still name what another one has removed."""
@@ -338,16 +347,3 @@ class OwnWatches:
     def _tell_all(self, updates: Iterable[WatchUpdate], now: float) -> None:
         for update in updates:
             self._tell(update, now)
-
-
-class _Leave:
-    """The end of a watch at a node. The lease ends it as well, so nothing depends on the answer."""
-
-    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """The node has ended it."""
-
-    def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """The lease will end it."""
-
-    def give_up(self, now: float) -> None:
-        """The lease will end it."""

@@ -316,6 +316,33 @@ def test_how_the_end_is_answered_does_not_matter(answer: str) -> None:
     assert bench.events() == []
 
 
+def test_an_end_is_not_sent_again_once_watched_again() -> None:
+    """Else it would end the new watch."""
+    bench, op = watching(1)
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    (ended,) = bench.sent()
+    bench.node.commands.watch(KEY, bench.now)
+    tell(bench, find(bench)[1], [A])
+    bench.advance(TIMEOUT - 0.1)
+    assert asked(bench) == {}
+    tell(bench, ended)  # the answer comes late
+    bench.node.commands.cancel(bench.event(WatchUpdate).op)
+    bench.advance(0)
+    assert len(asked(bench)) == 1
+
+
+def test_a_defect_in_an_end_is_no_matter() -> None:
+    bench, op = watching(1)
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    for query in list(bench.node.requester.transactions):
+        query.owner.give_up(bench.now)
+    (ended,) = bench.sent()
+    tell(bench, ended)
+    assert bench.events() == []
+
+
 def test_a_watch_may_begin_anew_before_it_ends() -> None:
     bench, op = watching(1, named=[A])
     bench.node.commands.cancel(op)
@@ -343,9 +370,20 @@ def test_a_late_answer_to_an_ended_watch_is_nothing() -> None:
     queries = find(bench)
     bench.node.commands.cancel(op)
     bench.advance(0)
+    assert {sent.request for sent in bench.sent()} == {Watch(KEY, b"token", 0, SESSION)}  # they may hold it by now
     tell(bench, queries[1], [A])
     bench.refuse(queries[2], 2)
     assert (bench.sent(), bench.events()) == ([], [])
+
+
+def test_a_late_token_for_an_ended_watch_is_not_used() -> None:
+    bench = knowing(1)
+    op = bench.node.commands.watch(KEY, bench.now)
+    (renewal,) = find(bench, token=b"").values()
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    bench.deliver(bench.codec.encode_renewed(renewal.query.tid, Id(1), US, b"fresh", None), renewal.to)
+    assert bench.sent() == []
 
 
 def test_an_ended_watch_stays_without_answers() -> None:
@@ -538,6 +576,78 @@ def test_the_last_holder_is_not_doubted() -> None:
     bench, _ = watching(1, named=[A])
     change(bench, 1, [B], version=VERSION + 2)
     bench.advance(TIMEOUT + 0.1)
+    assert updates(bench) == []
+
+
+def test_a_gap_is_asked_about_until_there_is_an_answer() -> None:
+    """Also at the only holder, which is not doubted."""
+    bench, _ = watching(1, named=[A])
+    change(bench, 1, [B], version=VERSION + 2)
+    bench.advance(TIMEOUT + 0.1)
+    asked(bench)
+    bench.advance(DEFAULT.watch_gap)
+    tell(bench, asked(bench)[1], [A, B], version=VERSION + 3)
+    assert updates(bench) == [({B}, set())]
+    bench.advance(DEFAULT.watch_gap)
+    assert asked(bench) == {}
+
+
+def test_a_doubt_puts_off_no_other_question() -> None:
+    bench, _ = watching(1, 2, 3, named=[A])
+    change(bench, 1, [B], version=VERSION + 2)
+    late = DEFAULT.late_floor
+    bench.advance(late - 0.05)
+    asked(bench)
+    change(bench, 2, (), [A])
+    bench.advance(MOMENT + 0.02)
+    assert 3 in asked(bench)
+
+
+# More than one answer has room for
+
+
+def cut(bench: Bench, sent: Sent, endpoints: Iterable[Endpoint], *, version: int = VERSION) -> None:
+    """Answer a watch with these endpoints, and say that there are more."""
+    assert isinstance(sent.request, Watch)
+    named = [bytes(endpoint) for endpoint in endpoints]
+    id = Id(sent.to[3])
+    bench.deliver(bench.codec._encode(1, sent.query.tid, id, bytes(US), [b"session", version, named, True]), sent.to)
+
+
+def test_a_cut_answer_removes_nothing_at_first() -> None:
+    bench, _ = watching(1, 2, named=[A, B, C])
+    change(bench, 1, (), (), version=VERSION + 2)  # a gap
+    cut(bench, asked(bench)[1], [A], version=VERSION + 3)
+    bench.advance(1)
+    assert asked(bench) == {}
+    change(bench, 1, [B], version=VERSION + 4)  # what had no room
+    bench.advance(1.9)
+    assert (asked(bench), updates(bench)) == ({}, [])
+    bench.advance(0.1 + MOMENT)
+    assert set(asked(bench)) == {2}  # the first one does not name the third any more
+    change(bench, 1, (), [A], version=VERSION + 5)
+    assert updates(bench) == []
+
+
+def test_what_follows_a_cut_answer_never_is_gone() -> None:
+    bench, _ = watching(1, named=[A, B, C])
+    change(bench, 1, (), (), version=VERSION + 2)
+    cut(bench, asked(bench)[1], [A], version=VERSION + 3)
+    change(bench, 1, (), [B], version=VERSION + 4)
+    assert updates(bench) == [(set(), {B})]
+    bench.advance(2)
+    assert updates(bench) == [(set(), {C})]
+
+
+def test_a_holder_lost_after_a_cut_answer_keeps_its_word() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 1, [B])
+    change(bench, 1, [], version=VERSION + 3)
+    cut(bench, asked(bench)[1], [A], version=VERSION + 4)
+    bench.events()
+    own = bench.node.watching.own
+    own.lost(next(iter(own._watches)), contact(1), bench.now)
+    bench.advance(2.1)
     assert updates(bench) == []
 
 
