@@ -149,7 +149,7 @@ class OwnWatches:
             self.ask(watch, contact, self._heartbeats.token(contact), None, now)
             return True
         # 4. Take it.
-        added = self._contactable(request.added, contact)
+        added = _contactable(request.added, contact.endpoint, self._requester)
         watch.change(contact, added, request.removed, self._requester.policy.watch_endpoints)
         self._fades_soon(watch, contact, now)
         self._removed(watch, request.removed, contact, now)
@@ -272,7 +272,7 @@ class OwnWatches:
         self._asks.over(ask)
         self._heartbeats.watches_at(contact, watch.packed_key, self, watched.token, now)
         most = self._requester.policy.watch_endpoints
-        named = self._contactable(watched.endpoints[:most], contact)
+        named = _contactable(watched.endpoints[:most], contact.endpoint, self._requester)
         gone = watch.has_heard(contact, watched.version, named, more=watched.more)
         self._fades_soon(watch, contact, now)
         self._removed(watch, gone, contact, now)
@@ -338,12 +338,12 @@ class OwnWatches:
         for contact in watch.to_be_asked():
             self.ask(watch, contact, self._heartbeats.token(contact), None, now)
 
-    def _contactable(self, endpoints: Iterable[Endpoint], told_by: Contact) -> list[Endpoint]:
-        """Return those that can be used from here."""
-        teller = told_by.endpoint
-        beside_us = self._requester.is_beside_us(teller)
-        return [each for each in endpoints if is_contactable(each, teller, beside_us=beside_us)]
-
     def _tell_all(self, updates: Iterable[WatchUpdate], now: float) -> None:
         for update in updates:
             self._tell(update, now)
+
+
+def _contactable(endpoints: Iterable[Endpoint], teller: Endpoint, requester: Requester) -> list[Endpoint]:
+    """Return those of the endpoints that a node has told that can be used from here."""
+    beside_us = requester.is_beside_us(teller)
+    return [each for each in endpoints if is_contactable(each, teller, beside_us=beside_us)]
