@@ -75,6 +75,14 @@ def is_writable(stream: TextIO) -> bool:
         return True
 
 
+def output() -> int | None:
+    """Return the descriptor of stdout, None if it has none."""
+    try:
+        return sys.stdout.fileno()
+    except (OSError, ValueError):
+        return None
+
+
 def is_lost(error: OSError) -> bool:
     """Whether an error says that the output could not be written, and not a file that the error names."""
     return error.errno in _LOST and error.filename is None

@@ -9,10 +9,12 @@ Nothing but `poll` waits. So the caller has its turn at each event, and at each 
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
@@ -47,20 +49,25 @@ class Watching(AbstractContextManager["Watching"]):
     def __exit__(self, *exc_info: object) -> None:
         self._hang_up()
 
-    def turns(self, until: float = math.inf, wakeups: Sequence[int] = ()) -> Iterator[Change | None]:
+    def turns(
+        self, until: float = math.inf, *, wakeup: int | None = None, output: int | None = None
+    ) -> Iterator[Change | None]:
         """Yield what has changed each time that something happens, until a time of the monotonic clock.
 
-        Something is an event, or a byte that can be read from one of `wakeups`. It may change nothing: then None.
+        Something is an event, or a byte that can be read from `wakeup`. It may change nothing: then None. Raises
+        `BrokenPipeError` as soon as nobody reads `output` any more.
         """
         while True:
             # 1. Have a feed, unless it is too early for another try.
             if self._feed is None and time.monotonic() >= self._retry_at:
                 self._begin()
             # 2. Wait for an event or a wake-up.
-            ready = self._wait(until, wakeups)
+            ready = self._wait(until, wakeup, output)
+            if output in ready:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
             # 3. Take the events.
             yield from self._take()
-            if ready:
+            if wakeup in ready:
                 yield None
             if time.monotonic() >= until:
                 return
@@ -73,11 +80,13 @@ class Watching(AbstractContextManager["Watching"]):
         except DhtdError as error:
             self._lose(error)
 
-    def _wait(self, until: float, wakeups: Sequence[int]) -> bool:
-        """Wait until something happens; return whether a wake-up did."""
+    def _wait(self, until: float, wakeup: int | None, output: int | None) -> list[int]:
+        """Wait until something happens; return where."""
         poll = select.poll()
-        for descriptor in wakeups:
-            poll.register(descriptor, select.POLLIN)
+        if wakeup is not None:
+            poll.register(wakeup, select.POLLIN)
+        if output is not None:
+            poll.register(output, 0)  # errors alone: a pipe without a reader is one
         if self._feed is None:
             until = min(until, self._retry_at)
         else:
@@ -86,7 +95,7 @@ class Watching(AbstractContextManager["Watching"]):
             until = until if silence_ends is None else min(until, silence_ends)
         wait = max(0.0, until - time.monotonic())
         ready = poll.poll(None if wait == math.inf else min(1000 * wait + 1, 1e6))
-        return any(descriptor in wakeups for descriptor, _ in ready)
+        return [descriptor for descriptor, _ in ready]
 
     def _take(self) -> Iterator[Change | None]:
         """Yield what each event changes that is there."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dhtd.cli import streams
 from dhtd.cli.arguments import Key, parse_key
 from dhtd.cli.completion.candidates import complete_file, complete_id
 from dhtd.cli.output import CommandVerb, JsonOption, NameOption, Session, command_of, is_behind_dashes, session
@@ -65,7 +66,7 @@ def _watch(options: Session, keys: list[Key], until: int | None, command: list[s
         hook = None if command is None else Hook(command, wakeups, say)
         number = signal.SIGTERM
         try:
-            for change in watching.turns(wakeups=[wakeups.fileno()]):
+            for change in watching.turns(wakeup=wakeups.fileno(), output=streams.output()):
                 wakeups.take()
                 if change is not None:
                     _show(options, change, is_one=len(watching.watched) == 1)

@@ -7,12 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dhtd.cli import watching
+from dhtd.cli.verbs import lookup
+from dhtd.cli.watched import Change, Watched
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeDaemon, Frame, error, result
 from tests.e2e.daemons import BIN, DEADLINE
@@ -217,7 +221,8 @@ class Holding(FakeDaemon):
 
     def _serve(self) -> None:
         connection, _ = self._listening.accept()
-        with connection, connection.makefile("rwb") as stream:
+        gone = suppress(BrokenPipeError, ConnectionResetError)  # a client that has not read everything
+        with gone, connection, connection.makefile("rwb") as stream:
             request = json.loads(stream.readline())
             self.requests.append((request["method"], request["params"]))
             for frame in self._answers[0]:
@@ -271,6 +276,20 @@ def test_a_closed_stdout_ends_it_by_sigpipe(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_goes_away_ends_it_at_once(tmp_path: Path, options: list[str]) -> None:
+    """Nothing has to change for that."""
+    with Holding(tmp_path / "s", [event(ONE)]) as fake:
+        process = started(fake, *options)
+        assert ONE in line(process)
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(DEADLINE) == -signal.SIGPIPE
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        process.stderr.close()
+
+
 def test_an_ignored_end_of_children_is_no_hindrance(tmp_path: Path) -> None:
     ignoring = (
         "import os, signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nos.execv(sys.argv[1], sys.argv[1:])"
@@ -316,8 +335,30 @@ def test_lookup_waits_over_restarts_and_false_news(dht: Run, home: Path) -> None
     assert done.err == (GONE + BACK) * 2
 
 
+class Clock:
+    """A clock that jumps far ahead once an event was taken."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        take = Watched.take
+
+        def taken(watched: Watched, body: Mapping[str, Any]) -> Change | None:
+            self.now = 1e6
+            return take(watched, body)
+
+        monkeypatch.setattr(Watched, "take", taken)
+        monkeypatch.setattr(watching, "time", self)
+        monkeypatch.setattr(lookup, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 @pytest.mark.parametrize("words", [["--wait", "0.05", ID], [ID, "--wait=0.05"]])
-def test_lookup_waits_for_a_limited_time(dht: Run, home: Path, words: list[str]) -> None:
+def test_lookup_waits_for_a_limited_time(
+    dht: Run, home: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock(monkeypatch)
     with Holding(home / "s", [event(name="wiki")]) as fake:
         done = dht("--socket", fake.path, "lookup", *words)
     assert done == (1, "", "dht: nobody serves this ID, and 0.05 s are over\n")
