@@ -2,8 +2,9 @@
 
 A watch belongs to a session at an address, and a renewal prolongs all watches of these together: O(1), as for records.
 
-A key, a source and the whole node have a quota of watches. At a quota, a new watch is refused: its watcher asks K nodes
-near the key, and each source has a part of the whole only.
+A key, a source and the whole node have a quota of watches. Under a key at its quota, and in a full node, the source
+with most watches loses one to a source with fewer, as with records. Else the new watch is refused. So one source keeps
+no other from watching.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from dhtd.core.counters import WATCHES, WATCHES_PER_KEY, WATCHES_PER_SOURCE
-from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import VERSION_MAX, Contact
 from dhtd.core.policy import Policy
 from dhtd.core.storage.outcomes import QuotaReached
 from dhtd.core.storage.watched_keys import WatchedKeys
 from dhtd.core.timers import Timers
+from dhtd.core.watching.watch_pool import WatchPool
 
 REFUSED: Final = {
     WATCHES: QuotaReached(WATCHES, "too many watches"),
@@ -62,24 +64,24 @@ class Watcher:
 class HeldWatches:
     """The watches, by key and by watcher."""
 
-    __slots__ = ("_by_key", "_by_source", "_policy", "_size", "_timers", "_watched", "_watchers")
+    __slots__ = ("_all", "_by_key", "_caps_hit", "_policy", "_timers", "_watched", "_watchers")
 
-    def __init__(self, policy: Policy, watched: WatchedKeys) -> None:
+    def __init__(self, policy: Policy, watched: WatchedKeys, caps_hit: dict[str, int]) -> None:
         self._policy = policy
+        self._caps_hit = caps_hit
         self._watched = watched
         self._watchers: dict[bytes, Watcher] = {}
-        self._by_key: dict[bytes, dict[HeldWatch, None]] = {}
-        self._by_source: dict[bytes, int] = {}  # how many each source has
+        self._all: WatchPool[HeldWatch] = WatchPool()
+        self._by_key: dict[bytes, WatchPool[HeldWatch]] = {}
         self._timers: Timers[bytes] = Timers()  # by name of watcher: when to look whether its lease is over
-        self._size = 0
 
     def __len__(self) -> int:
         """How many watches there are."""
-        return self._size
+        return len(self._all.watches)
 
     def __contains__(self, watch: HeldWatch) -> bool:
         """Whether this watch is held still."""
-        return watch in self._by_key.get(watch.packed_key, ())
+        return watch in self._all.watches
 
     def put(
         self, key: Id, contact: Contact, session: bytes, lease: int, version: int, now: float
@@ -92,7 +94,7 @@ class HeldWatches:
         watcher = self._watchers.get(name)
         watch = None if watcher is None else watcher.watches.get(packed(key))
         if watch is None:
-            used_up = self._used_up(packed(key), contact.endpoint)
+            used_up = self._make_room(packed(key), contact.endpoint[:-2])
             if used_up is not None:
                 return REFUSED[used_up]
             if watcher is None:
@@ -123,14 +125,12 @@ class HeldWatches:
         if not watcher.watches:
             del self._watchers[watcher.name]
             self._timers.cancel(watcher.name)
-        del self._by_key[key][watch]
-        if not self._by_key[key]:
+        ip = watch.contact.endpoint[:-2]
+        self._all.drop(watch, ip)
+        of_key = self._by_key[key]
+        of_key.drop(watch, ip)
+        if not of_key.watches:
             del self._by_key[key]
-        source = source_group(watch.contact.endpoint[:-2])
-        self._by_source[source] -= 1
-        if not self._by_source[source]:
-            del self._by_source[source]
-        self._size -= 1
         self._watched.leave(key)
 
     def leave(self, key: Id, ip: bytes, session: bytes) -> None:
@@ -142,7 +142,8 @@ class HeldWatches:
 
     def of(self, key: bytes) -> Collection[HeldWatch]:
         """Return the watches of a packed key."""
-        return self._by_key.get(key, ())
+        pool = self._by_key.get(key)
+        return () if pool is None else pool.watches
 
     def next_timeout(self) -> float | None:
         """Return when `expire` may have something to do."""
@@ -172,20 +173,29 @@ class HeldWatches:
 
     def _add(self, watch: HeldWatch) -> None:
         watch.watcher.watches[watch.packed_key] = watch
-        self._by_key.setdefault(watch.packed_key, {})[watch] = None
-        source = source_group(watch.contact.endpoint[:-2])
-        self._by_source[source] = self._by_source.get(source, 0) + 1
-        self._size += 1
+        ip = watch.contact.endpoint[:-2]
+        self._all.add(watch, ip)
+        self._by_key.setdefault(watch.packed_key, WatchPool()).add(watch, ip)
         self._watched.watch(watch.packed_key)
 
-    def _used_up(self, key: bytes, endpoint: Endpoint) -> str | None:
-        """Return the quota that leaves no room for another watch, if one does."""
-        policy = self._policy
-        if self._by_source.get(source_group(endpoint[:-2]), 0) >= policy.watches_per_source:
+    def _make_room(self, key: bytes, ip: bytes) -> str | None:
+        """End a watch that gives way to a new one, if that is needed; return the quota that leaves no room."""
+        policy, of_key = self._policy, self._by_key.get(key)
+        if self._all.of(ip) >= policy.watches_per_source:
             return WATCHES_PER_SOURCE
-        if len(self._by_key.get(key, ())) >= policy.watches_per_key:
-            return WATCHES_PER_KEY
-        return WATCHES if self._size >= policy.watches else None
+        # The key first: the watch that gives way there makes room in the whole node as well.
+        if of_key is not None and len(of_key.watches) >= policy.watches_per_key:
+            used_up, pool = WATCHES_PER_KEY, of_key
+        elif len(self) >= policy.watches:
+            used_up, pool = WATCHES, self._all
+        else:
+            return None
+        loser = pool.loser(ip)
+        if loser is None:
+            return used_up
+        self.drop(loser)
+        self._caps_hit[used_up] += 1
+        return None
 
 
 def _name(ip: bytes, session: bytes) -> bytes:

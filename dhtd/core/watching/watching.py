@@ -45,7 +45,7 @@ class Watching:
         """`keys`: the parts that hold endpoints note there what they change. `tell` takes the updates for commands."""
         self.keys = keys
         self.known = known
-        self.held = HeldWatches(requester.policy, keys)
+        self.held = HeldWatches(requester.policy, keys, caps_hit)
         self.notices = Notices(requester, self.held, known, rng)
         self.own = OwnWatches(requester, overlays, operations, waiting, heartbeats, known, keys, tell, caps_hit, rng)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -31,7 +32,7 @@ def put(
 def held(policy: object = DEFAULT) -> tuple[HeldWatches, WatchedKeys]:
     keys = WatchedKeys()
     assert isinstance(policy, type(DEFAULT))
-    return HeldWatches(policy, keys), keys
+    return HeldWatches(policy, keys, Counter()), keys
 
 
 def test_a_watch_ends_with_its_lease() -> None:
@@ -133,6 +134,28 @@ def test_each_quota_refuses_the_next_one(cap: str, texts: list[str]) -> None:
     watches.drop(again)
     freed = KEY if cap == "watches_per_key" else Id(3)
     assert isinstance(watches.put(freed, contact(5), OTHER, 60, 7, 0.0), HeldWatch)
+
+
+@pytest.mark.parametrize("cap", ["watches", "watches_per_key"])
+def test_one_source_keeps_no_other_from_watching(cap: str) -> None:
+    caps_hit: Counter[str] = Counter()
+    watches = HeldWatches(replace(DEFAULT, **{cap: 4}), WatchedKeys(), caps_hit)  # type: ignore[arg-type]
+    greedy = [put(watches, session=number.to_bytes(16, "big")) for number in range(4)]
+    modest = [put(watches, who=6), put(watches, who=7)]
+    assert [watch in watches for watch in (*greedy, *modest)] == [False, False, True, True, True, True]
+    third = put(watches, who=8)
+    assert [watch in watches for watch in (*greedy, *modest, third)] == [False] * 3 + [True] * 4
+    assert isinstance(watches.put(KEY, contact(9), SESSION, 60, 7, 0.0), QuotaReached)
+    assert (len(watches), caps_hit) == (4, {cap: 3})
+
+
+def test_a_source_gives_way_in_one_watcher() -> None:
+    """The watcher of the watch that gives way is another one than that of the new watch, or is new as well."""
+    watches, keys = held(replace(DEFAULT, watches=2))
+    first, second = put(watches), put(watches, OTHER_KEY)
+    third = put(watches, Id(79), who=6)
+    assert [watch in watches for watch in (first, second, third)] == [False, True, True]
+    assert (len(watches), len(keys)) == (2, 2)
 
 
 def test_a_network_of_ipv6_is_one_source() -> None:
