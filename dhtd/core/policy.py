@@ -129,7 +129,7 @@ class Policy:
 
     # Watches, on a wire that has them
     watches: int = 4_096  # held for others in all
-    watches_per_key: int = 64
+    watches_per_key: int = 1_024  # one that is refused asks nodes farther away, which have no entries
     watches_per_source: int = 256  # from one source (see `source_group`)
     watch_endpoints: int = 256  # of one key that a watcher is told of
     own_watches: int = 1_024  # keys that this node watches
