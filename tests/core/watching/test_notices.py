@@ -18,6 +18,7 @@ from dhtd.core.messages import (
     Error,
     FindNode,
     Found,
+    Ping,
     Renew,
     Renewed,
     Reply,
@@ -212,6 +213,27 @@ def test_our_new_address_is_told() -> None:
     later = [each.request for each in bench.sent() if isinstance(each.request, Changed)]
     moved = Endpoint.of("10.9.9.10", 80)
     assert later == [Changed(KEY, told.version + 2, (moved,), (US.with_port(80),))]
+
+
+def test_our_new_address_brings_a_turn_by_itself() -> None:
+    bench, told = watched()
+    bench.node.commands.enter(KEY, 80, bench.now)
+    (sent,) = notices(bench)
+    bench.pong(sent, 5)
+    bench.advance(0)
+    bench.node.commands.ping(WATCHER.endpoint, bench.now)
+    (ping,) = [sent for sent in bench.sent() if isinstance(sent.request, Ping)]
+    bench.pong(ping, 5, observed=Endpoint.of("10.9.9.10", 1729))
+    moved = Endpoint.of("10.9.9.10", 80)
+    assert notice(bench)[1] == Changed(KEY, told.version + 2, (moved,), (US.with_port(80),))
+
+
+def test_an_entry_of_ours_that_is_held_is_told_once() -> None:
+    bench, told = watched()
+    enter(bench, US.with_port(80))
+    bench.node.commands.enter(KEY, 80, bench.now)
+    assert notice(bench)[1] == Changed(KEY, told.version + 1, (US.with_port(80),), ())
+    assert bench.node.watching.known.for_us(KEY, bench.now) == [US.with_port(80)]
 
 
 def test_one_notice_is_under_way_and_the_rest_waits() -> None:

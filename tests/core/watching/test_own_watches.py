@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.counters import OWN_WATCHES
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Handle, WatchUpdate
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
@@ -17,6 +17,7 @@ from dhtd.core.messages import (
     Changed,
     Error,
     FindNode,
+    FindValue,
     Ping,
     Renew,
     Reply,
@@ -326,10 +327,16 @@ def test_an_end_is_not_sent_again_once_watched_again() -> None:
     tell(bench, find(bench)[1], [A])
     bench.advance(TIMEOUT - 0.1)
     assert asked(bench) == {}
-    tell(bench, ended)  # the answer comes late
-    bench.node.commands.cancel(bench.event(WatchUpdate).op)
+    again = bench.event(WatchUpdate).op
+    bench.node.commands.cancel(again)
     bench.advance(0)
-    assert len(asked(bench)) == 1
+    (last,) = asked(bench).values()
+    tell(bench, ended)  # the answer comes late, and is none to the second end
+    bench.node.commands.watch(KEY, bench.now)
+    tell(bench, find(bench)[1], [A])
+    bench.advance(TIMEOUT - 0.1)
+    assert asked(bench) == {}
+    tell(bench, last)
 
 
 def test_a_defect_in_an_end_is_no_matter() -> None:
@@ -603,6 +610,60 @@ def test_a_doubt_puts_off_no_other_question() -> None:
     assert 3 in asked(bench)
 
 
+def test_a_question_ends_with_its_watch() -> None:
+    bench, op = watching(1, 2, named=[A])
+    bench.node.commands.watch(Id(3), bench.now)
+    bench.sent()
+    change(bench, 1, (), [A])
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    bench.advance(MOMENT)
+    assert {sent.request for sent in asked(bench).values()} == {Watch(KEY, b"session", 0, SESSION)}
+
+
+def test_what_a_lost_holder_said_may_be_removed_by_others() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    own = bench.node.watching.own
+    own.lost(next(iter(own._watches)), contact(2), bench.now)
+    change(bench, 1, (), [A])
+    assert updates(bench) == [(set(), {A})]
+
+
+def test_a_holder_lost_in_doubt_has_no_word() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 1, (), [A])
+    bench.advance(MOMENT + DEFAULT.late_floor + 0.2)
+    assert updates(bench) == [(set(), {A})]
+    own = bench.node.watching.own
+    own.lost(next(iter(own._watches)), contact(2), bench.now)
+    assert updates(bench) == []
+
+
+def test_a_change_answers_a_question_as_well() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 1, (), [A])
+    bench.advance(MOMENT + TIMEOUT + 0.1)
+    asked(bench)
+    change(bench, 2, (), [A])
+    bench.advance(DEFAULT.watch_gap)
+    assert asked(bench) == {}
+
+
+def test_endpoints_keep_their_order() -> None:
+    bench, _ = watching(1, 2, named=[B])
+    change(bench, 2, [A])
+    change(bench, 1, [C])
+    told = [event for event in bench.events() if isinstance(event, WatchUpdate)]
+    assert told[-1].endpoints == (B, A, C)
+
+
+def test_a_family_cut_off_is_renewed_no_more() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    bench.node.watching.cut_off(Family.IPV4, bench.now)
+    assert bench.event(WatchUpdate).holders == 0
+    assert len(bench.node.publisher.heartbeats) == 0
+
+
 # More than one answer has room for
 
 
@@ -637,6 +698,24 @@ def test_what_follows_a_cut_answer_never_is_gone() -> None:
     assert updates(bench) == [(set(), {B})]
     bench.advance(2)
     assert updates(bench) == [(set(), {C})]
+
+
+def test_what_follows_a_cut_answer_is_not_asked_about() -> None:
+    bench, _ = watching(1, 2, named=[A, B])
+    change(bench, 1, (), (), version=VERSION + 2)
+    cut(bench, asked(bench)[1], [A], version=VERSION + 3)
+    change(bench, 1, [B], (), version=VERSION + 4)
+    bench.advance(2 + MOMENT + 0.1)
+    assert (updates(bench), asked(bench)) == ([], {})
+
+
+def test_a_cut_answer_is_nothing_to_an_ended_watch() -> None:
+    bench, op = watching(1, 2, named=[A, B])
+    change(bench, 1, (), (), version=VERSION + 2)
+    cut(bench, asked(bench)[1], [A], version=VERSION + 3)
+    bench.node.commands.cancel(op)
+    bench.advance(2 + MOMENT + 0.1)
+    assert bench.events() == []
 
 
 def test_a_holder_lost_after_a_cut_answer_keeps_its_word() -> None:
@@ -708,6 +787,25 @@ def test_entries_and_watches_share_a_heartbeat() -> None:
     renew(bench, beats(bench)[1], 1)
     kinds = {type(sent.request) for sent in bench.sent()}
     assert kinds == {FindNode, Watch}  # nobody knows which of the two is missing
+
+
+def test_a_watch_is_renewed_after_the_last_entry_is_gone() -> None:
+    bench, _ = watching(1, named=[A])
+    bench.node.commands.enter(Id(3), 80, bench.now)
+    for sent in bench.sent():
+        if isinstance(sent.request, FindNode):
+            bench.found(sent, 1)
+    (store,) = [sent for sent in bench.sent() if isinstance(sent.request, Store)]
+    bench.pong(store, 1)
+    bench.node.commands.delete(Id(3), None, bench.now)
+    while sent_now := bench.sent():
+        for sent in sent_now:
+            if isinstance(sent.request, FindNode | FindValue):
+                bench.found(sent, 1)
+            else:
+                bench.pong(sent, 1)
+    bench.advance(PERIOD)
+    assert set(beats(bench)) == {1}
 
 
 def lose(bench: Bench, lost: int) -> list[Request]:
