@@ -1,8 +1,8 @@
 """The search for nodes that are to tell us of changes under a key.
 
 1. A search finds the nodes nearest to the key, in each family, as for the publication of an entry.
-2. The K nearest are chosen: more, where the region of the key is crowded. Those that are not holders of the watch yet
-   are asked.
+2. The K nearest are chosen: more, where the region of the key is crowded, or where nodes are full. Those that are not
+   holders of the watch yet are asked.
 3. A node that does not take the watch is replaced by the next nearest one.
 4. The search is over once nothing is in flight, or what is in flight takes longer than nearly all answers do.
 """
@@ -108,13 +108,18 @@ class Placing:
         self._report_if_over()
 
     def _choose(self, family: int, count: int, now: float) -> None:
-        targets = self._targets[family]
-        for _ in range(min(count, len(targets))):
+        targets, tokens = self._targets[family], self._traversal.tokens
+        full = count  # so many nodes without a token do not count: what has no room there is on the next nodes
+        while targets and count:
             contact = targets.pop()
+            if tokens[contact.endpoint] or not full:
+                count -= 1
+            else:
+                full -= 1
             self._near[contact] = None
             if contact not in self.watch.words:
                 self._in_flight[contact] = None
-                self._asks.ask(self.watch, contact, self._traversal.tokens[contact.endpoint], self, now)
+                self._asks.ask(self.watch, contact, tokens[contact.endpoint], self, now)
 
     def _report_if_over(self) -> None:
         if not self._over and not self._in_flight and not self._traversal.is_searching:

@@ -446,6 +446,7 @@ def test_a_watch_ended_before_its_turn_is_told_nothing() -> None:
     bench, told = watched()
     again = watch(bench, token=told.token)  # this has a turn to come
     watch(bench, lease=0, token=again.token)
+    watch(bench, Id(78))  # somebody watches something
     enter(bench, AT[0])
     assert notices(bench) == []
 

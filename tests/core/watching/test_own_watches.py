@@ -206,6 +206,25 @@ def test_the_farthest_replaces_one_that_refuses() -> None:
     assert bench.event(WatchUpdate).holders == 2
 
 
+def test_full_nodes_are_watched_beside_the_nearest() -> None:
+    """What has no room there is on the next nodes."""
+    bench = knowing(1, 2, policy=replace(POLICY, k=2))
+    bench.node.commands.watch(KEY, bench.now)
+    asked_now: dict[int, Request] = {}
+    while sent := bench.sent():
+        for each in sent:
+            id = each.to[3]
+            if isinstance(each.request, FindNode):
+                bench.found(each, id, [contact(79)], token=b"" if id == 79 else b"token")
+            else:
+                asked_now[id] = each.request
+    assert asked_now == {
+        79: Renew(SESSION, LEASE, b""),
+        1: Watch(KEY, b"token", LEASE, SESSION),
+        2: Watch(KEY, b"token", LEASE, SESSION),
+    }
+
+
 def test_a_node_that_is_silent_is_replaced() -> None:
     bench = knowing(1, 2, policy=replace(POLICY, k=2))
     bench.node.commands.watch(KEY, bench.now)
