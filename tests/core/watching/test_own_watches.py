@@ -640,6 +640,15 @@ def test_a_question_ends_with_its_watch() -> None:
     assert {sent.request for sent in asked(bench).values()} == {Watch(KEY, b"session", 0, SESSION)}
 
 
+def test_a_holder_that_is_asked_is_left_once() -> None:
+    bench, op = watching(1, named=[A])
+    change(bench, 1, (), (), version=VERSION + 2)
+    asked(bench)
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    assert [sent.request for sent in bench.sent()] == [Watch(KEY, b"session", 0, SESSION)]
+
+
 def test_what_a_lost_holder_said_may_be_removed_by_others() -> None:
     bench, _ = watching(1, 2, named=[A])
     own = bench.node.watching.own
