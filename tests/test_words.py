@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -59,10 +57,8 @@ def test_a_duration_has_its_two_largest_units(seconds: float | None, words: str)
 
 
 def names_of_tests() -> list[str]:
-    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py"))
-    nodes = chain.from_iterable(map(ast.walk, trees))
-    functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-    return [function.name for function in functions if function.name.startswith("test_")]
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    return [name for text in texts for name in re.findall(r"^ *(?:async )?def (test_\w+)", text, re.MULTILINE)]
 
 
 def test_names_of_tests_are_short() -> None:
