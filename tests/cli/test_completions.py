@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,19 +145,24 @@ def _shell(name: str, home: Path) -> Iterator[Shell]:
         yield shell
 
 
+def slow(line: str, completed: str) -> Any:
+    """Leave out a line by default: a quick one proves the same of the shell, and test_candidates.py of the program."""
+    return pytest.param(line, completed, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("line", "completed"),
     [
         ("dht loo", "dht lookup"),
-        ("dht --inst", "dht --instance"),
-        ("dht enter --che", "dht enter --check"),
-        ("dht info rou", "dht info routing_table"),
+        slow("dht --inst", "dht --instance"),
+        slow("dht enter --che", "dht enter --check"),
+        slow("dht info rou", "dht info routing_table"),
         ("dht --json info tr", "dht --json info tracking"),
-        ("dhtd keyg", "dhtd keygen"),
+        slow("dhtd keyg", "dhtd keygen"),
         ("dhtd start --log-l", "dhtd start --log-level"),
-        ("dhtd start --log-level d", "dhtd start --log-level debug"),
+        slow("dhtd start --log-level d", "dhtd start --log-level debug"),
         ("dhtd start --log-level=d", "dhtd start --log-level=debug"),
-        ("dhtd start --cap cla", "dhtd start --cap claims=8"),
+        slow("dhtd start --cap cla", "dhtd start --cap claims=8"),
     ],
 )
 def test_commands_options_and_choices_complete(shell: Shell, line: str, completed: str) -> None:
@@ -166,23 +172,23 @@ def test_commands_options_and_choices_complete(shell: Shell, line: str, complete
 @pytest.mark.parametrize(
     ("line", "completed"),
     [
-        ("dht --socket sett", "dht --socket settings.toml"),
-        ("dht hash --file sett", "dht hash --file settings.toml"),
+        slow("dht --socket sett", "dht --socket settings.toml"),
+        slow("dht hash --file sett", "dht hash --file settings.toml"),
         ("dht hash --file a", "dht hash --file a file.toml"),  # the shell quotes it, and echo takes the quotes away
         ("dht enter wiki 80 -- sett", "dht enter wiki 80 -- settings.toml"),
-        ("dht watch wiki -- sett", "dht watch wiki -- settings.toml"),
-        ("dht enter wiki 80 -- settings.toml --lo sett", "dht enter wiki 80 -- settings.toml --lo settings.toml"),
+        slow("dht watch wiki -- sett", "dht watch wiki -- settings.toml"),
+        slow("dht enter wiki 80 -- settings.toml --lo sett", "dht enter wiki 80 -- settings.toml --lo settings.toml"),
         ("dhtd start --state=sett", "dhtd start --state=settings.toml"),
-        ("dhtd start --network-key sett", "dhtd start --network-key settings.toml"),
-        ("dhtd keygen sett", "dhtd keygen settings.toml"),
-        ("dhtd start --socket sett", "dhtd start --socket settings.toml"),
+        slow("dhtd start --network-key sett", "dhtd start --network-key settings.toml"),
+        slow("dhtd keygen sett", "dhtd keygen settings.toml"),
+        slow("dhtd start --socket sett", "dhtd start --socket settings.toml"),
     ],
 )
 def test_files_complete_where_an_option_takes_one(shell: Shell, line: str, completed: str) -> None:
     assert shell.press_tab(line) == completed
 
 
-@pytest.mark.parametrize("line", ["dht bootstrap sett", "dhtd start --bind sett"])
+@pytest.mark.parametrize("line", ["dht bootstrap sett", pytest.param("dhtd start --bind sett", marks=pytest.mark.slow)])
 def test_files_are_not_offered_elsewhere(shell: Shell, line: str) -> None:
     assert shell.press_tab(line) == line
 
@@ -190,9 +196,9 @@ def test_files_are_not_offered_elsewhere(shell: Shell, line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "completed"),
     [
-        ("dht ping 192.168.1.123:1729 --js", "dht ping 192.168.1.123:1729 --json"),
+        slow("dht ping 192.168.1.123:1729 --js", "dht ping 192.168.1.123:1729 --json"),
         ("dht ping '[::1]:1729' --js", "dht ping [::1]:1729 --json"),
-        ("dht bootstrap one:1 two:2 --js", "dht bootstrap one:1 two:2 --json"),
+        slow("dht bootstrap one:1 two:2 --js", "dht bootstrap one:1 two:2 --json"),
         ("dhtd start --bootstrap=one:1 --log-f", "dhtd start --bootstrap=one:1 --log-format"),
         ("dht ping one:", "dht ping one:"),
     ],
@@ -210,10 +216,16 @@ def test_known_ids_ports_and_endpoints_complete(shell: Shell, network: Network, 
     dht = f"dht --timeout {DEADLINE} --socket {daemon.socket}"
     other = network.daemons[1].endpoint
     assert shell.press_tab(f"{dht} lookup {ID[:4]}") == f"{dht} lookup {ID}"
-    assert shell.press_tab(f"{dht} lookup {ID[:4].upper()}") == f"{dht} lookup {ID[:4].upper()}{ID[4:]}"
-    assert shell.press_tab(f"{dht} delete {ID[:4]}") == f"{dht} delete {ID}"
     assert shell.press_tab(f"{dht} delete {ID} {str(PORT)[:2]}") == f"{dht} delete {ID} {PORT}"
     assert shell.press_tab(f"{dht} ping {other[:-1]}") == f"{dht} ping {other}"
+
+
+@pytest.mark.slow
+def test_ids_complete_in_each_place(shell: Shell, network: Network, daemon: Daemon) -> None:
+    dht = f"dht --timeout {DEADLINE} --socket {daemon.socket}"
+    other = network.daemons[1].endpoint
+    assert shell.press_tab(f"{dht} lookup {ID[:4].upper()}") == f"{dht} lookup {ID[:4].upper()}{ID[4:]}"
+    assert shell.press_tab(f"{dht} delete {ID[:4]}") == f"{dht} delete {ID}"
     assert shell.press_tab(f"{dht} find-value {other} {ID[:4]}") == f"{dht} find-value {other} {ID}"
     assert shell.press_tab(f"{dht} lookup --name {ID[:4]}") == f"{dht} lookup --name {ID[:4]}"
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,8 +52,15 @@ def can_be_another_user() -> bool:
 pytestmark = pytest.mark.skipif(not can_be_another_user(), reason="only root can be another user")
 
 
-@pytest.mark.parametrize("home", [None, "", "relative", "/dev/null"])
-@pytest.mark.parametrize("verb", ["info", "node-id", "lookup", "delete", "ping"])
+HOMES = [None, "", "relative", "/dev/null"]
+VERBS = ["info", "node-id", "lookup", "delete", "ping"]
+QUICK = {("info", None), ("node-id", ""), ("lookup", "relative"), ("delete", "/dev/null"), ("ping", None)}
+
+
+@pytest.mark.parametrize(
+    ("verb", "home"),
+    [pytest.param(*each, marks=[] if each in QUICK else pytest.mark.slow) for each in product(VERBS, HOMES)],
+)
 def test_the_client_reports_that_no_daemon_runs(verb: str, home: str | None) -> None:
     argument = {"lookup": ["ab" * 32], "delete": ["ab" * 32], "ping": ["127.0.0.1:1"]}.get(verb, [])
     done = run("dht", "--json", verb, *argument, **({} if home is None else {"HOME": home}))
@@ -68,16 +76,20 @@ def test_the_daemon_names_the_missing_place(home: str | None) -> None:
     assert (done.returncode, error["code"]) == (2, "bad-configuration")
     assert "no home directory for the state file" in error["message"]
     assert done.stderr.endswith(f"Z error: {error['message']}\n")
-    assert run("dhtd", "start", **environment).stderr.endswith(f"Z error: {error['message']}\n")
+    if home is None:
+        assert run("dhtd", "start").stderr.endswith(f"Z error: {error['message']}\n")
 
 
 def test_what_needs_no_place_works(own: Path) -> None:
     assert run("dht", "hash", "x").returncode == 0
     assert run("dhtd", "keygen", str(own / "key")).returncode == 0
     assert run("dhtd", "--version").returncode == 0
-    for shell in ("bash", "zsh", "fish"):
-        assert run("dht", "inf", _DHT_COMPLETE=f"complete_{shell}").stdout.startswith("info")
-        assert run("dhtd", "start", "--instance", "", _DHTD_COMPLETE=f"complete_{shell}").stderr == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", *(pytest.param(each, marks=pytest.mark.slow) for each in ("zsh", "fish"))])
+def test_completion_needs_no_place(shell: str) -> None:
+    assert run("dht", "inf", _DHT_COMPLETE=f"complete_{shell}").stdout.startswith("info")
+    assert run("dhtd", "start", "--instance", "", _DHTD_COMPLETE=f"complete_{shell}").stderr == ""
 
 
 def test_with_all_places_named_the_daemon_starts(own: Path) -> None:
