@@ -1527,8 +1527,9 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
     writers.end()
 
 
-def test_acknowledged_changes_survive_kill_9(path: Path) -> None:
-    crash_again_and_again(path, kills=60, seed=1)
+@pytest.mark.parametrize("kills", [20, pytest.param(60, marks=pytest.mark.slow)])
+def test_acknowledged_changes_survive_kill_9(path: Path, kills: int) -> None:
+    crash_again_and_again(path, kills, seed=1)
 
 
 @pytest.mark.long

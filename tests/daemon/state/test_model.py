@@ -334,7 +334,16 @@ def scratch() -> Iterator[Scratch]:
 
 
 def all_that_a_crash_may_leave(before: disk.Directory, taken: list[disk.Step]) -> Iterator[disk.Directory]:
-    """Yield directories for a crash after each step, from before the first until after the last."""
+    """Yield the different directories for a crash after each step, from before the first until after the last."""
+    seen: set[frozenset[tuple[str, bytes]]] = set()
+    for left in _left_after_each(before, taken):
+        whole = frozenset(left.items())
+        if whole not in seen:
+            seen.add(whole)
+            yield left
+
+
+def _left_after_each(before: disk.Directory, taken: list[disk.Step]) -> Iterator[disk.Directory]:
     for count in range(len(taken) + 1):
         steps = taken[:count]
         yield disk.killed(before, steps)
