@@ -10,13 +10,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from random import SystemRandom
 
 import pytest
 import typer.main
 
 from dhtd.cli import dhtd as daemon
+from dhtd.config import key_file
 from dhtd.config.settings import SETTINGS
 from dhtd.config.sources import load_settings
+from dhtd.control.client import Client
+from dhtd.service.entries import DELETE
 from tests.daemon.unit import Unit
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
@@ -116,7 +120,7 @@ def test_the_daemon_works_as_it_is_confined(path: Path) -> None:
         pytest.skip("this takes systemd-analyze, libseccomp and Linux 6.3")
     with Network() as network:
         key = network.directory / "network.key"
-        assert network.run("dhtd", "keygen", str(key)).returncode == 0
+        key_file.make(key, SystemRandom())
         socket = network.directory / "run" / "sock"
         command = [sys.executable, "-m", "tests.daemon.confine", str(path), str(BIN / "dhtd"), "start"]
         options = [f"--state={network.directory / 's.db'}", f"--socket={socket}", f"--network-key={key}"]
@@ -131,8 +135,12 @@ def test_the_daemon_works_as_it_is_confined(path: Path) -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith("node "), process.communicate()
-            for verb in (["enter", "ab" * 32, "80"], ["delete", "ab" * 32, "80"], ["info"]):
-                assert network.run("dht", "--socket", str(socket), *verb).returncode == 0, verb
+            with Client(socket, DEADLINE) as client:
+                client.enter("ab" * 32, 80, wait=True)
+            with Client(socket, DEADLINE) as client:
+                assert client.ask(DELETE, id="ab" * 32, port=80)["removed"] == [80]
+            with Client(socket, DEADLINE) as client:
+                assert client.info(None)["node"]["state_notices"] == []
             process.send_signal(signal.SIGTERM)
             _, log = process.communicate(timeout=DEADLINE)
             assert (process.returncode, log) == (0, "")
