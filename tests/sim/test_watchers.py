@@ -36,7 +36,7 @@ def test_each_change_is_seen_while_holders_die() -> None:
 
 
 def test_holders_that_tell_nothing_miss_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Notices, "_tell", lambda notices, watch, now: None)
+    monkeypatch.setattr(Notices, "stirred", lambda notices, key: None)
     report = Simulation(SMALL).run()
     assert report.watches.seen_share is not None
     assert report.watches.seen_share < 0.9
