@@ -18,10 +18,11 @@ async def say_goodbye(driver: Driver, on_stop: str) -> None:
     - `leave`: they drop the entries at once.
     - `stay`: they are told nothing, and keep the entries until the lease ends.
     """
-    if on_stop == "stay":
-        return
     node = driver.node
     node.watching.own.end_all(driver.clock())
+    if on_stop == "stay":
+        driver.flush()
+        return
     heartbeats = node.publisher.heartbeats
     heartbeats.say_goodbye(node.policy.farewell if on_stop == "grace" else 0, driver.clock())
     driver.farewell = trio.Event()

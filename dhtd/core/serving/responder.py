@@ -142,6 +142,7 @@ class Responder:
     def live_in(self, networks: tuple[bytes, ...]) -> None:
         """This machine is in other networks of its own now."""
         self.known.own_networks = networks
+        self._watching.keys.note_all()
 
     def slept(self, seconds: float) -> None:
         """Take the tokens that were given as so much older."""

@@ -5,16 +5,22 @@ An endpoint is there while some node near the key, a *holder*, has it. What a ho
 - while it is in doubt: another holder tells of a removal, and this one does not answer the question about that;
 - once it is lost, and the nodes near the key were looked up anew since. Until then it counts, since the endpoint may be
   at another holder that is not watched yet.
+
+Where nodes do not tell of changes, the key is looked up again and again instead, and what is found counts as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
+from typing import Final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, WatchUpdate
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
+
+_MOMENT_MAX: Final = 5.0  # seconds; it doubles while nothing comes of the questions
+MOMENT: Final = 0.15  # seconds: most holders tell of the same removal within these
 
 
 class Word:
@@ -38,7 +44,23 @@ class Word:
 class OwnWatch:
     """A watched key, the commands that it is watched for, and its holders."""
 
-    __slots__ = ("_left", "_local", "_missed", "_shown", "_told", "key", "ops", "packed_key", "pause", "words")
+    __slots__ = (
+        "_answering",
+        "_found",
+        "_left",
+        "_local",
+        "_missed",
+        "_shown",
+        "_told",
+        "is_refused",
+        "key",
+        "moment",
+        "ops",
+        "packed_key",
+        "pause",
+        "told_at",
+        "words",
+    )
 
     def __init__(self, key: Id, pause: float) -> None:
         self.key = key
@@ -46,9 +68,14 @@ class OwnWatch:
         self.ops: dict[Handle, None] = {}
         self.words: dict[Contact, Word] = {}
         self.pause = pause  # seconds until the next attempt to find holders
+        self.moment = MOMENT  # seconds until holders are asked about what another one has removed
+        self.is_refused = False  # some nodes near the key do not tell us of changes
+        self.told_at = float("-inf")  # when the commands were told last
         self._local: dict[Endpoint, None] = {}  # what this node knows itself
-        self._left: dict[Endpoint, None] = {}  # what lost holders have said
-        self._missed: set[Endpoint] = set()  # not found by the last lookup, where lookups are all that there is
+        self._left: dict[int, dict[Endpoint, None]] = {}  # what lost holders have said, by the family of these
+        self._found: dict[Endpoint, None] = {}  # by the last lookups
+        self._missed: set[Endpoint] = set()  # of these, what the last one has not found
+        self._answering = 0  # nodes that have answered it
         self._shown: dict[Endpoint, None] = {}  # what the commands know
         self._told = -1  # holders at the last update; -1 before the first one
 
@@ -91,7 +118,7 @@ class OwnWatch:
         """A holder is lost."""
         word = self.words.pop(contact)
         if not word.is_doubtful:
-            self._left.update(dict.fromkeys((*word.endpoints, *word.fading)))
+            self._left.setdefault(len(contact.endpoint), {}).update(dict.fromkeys((*word.endpoints, *word.fading)))
 
     def doubt(self, contact: Contact) -> None:
         """A holder does not answer, and is to be asked again. The last one that is not in doubt stays so."""
@@ -103,8 +130,9 @@ class OwnWatch:
     def removed(self, endpoints: Iterable[Endpoint], by: Contact) -> bool:
         """A holder has no longer these endpoints. Return whether another one still names one of them."""
         gone = set(endpoints)
-        for endpoint in gone:
-            self._left.pop(endpoint, None)
+        for left in self._left.values():
+            for endpoint in gone:
+                left.pop(endpoint, None)
         found = False
         for contact, word in self.words.items():
             named = gone & word.named() if contact != by else None
@@ -120,52 +148,59 @@ class OwnWatch:
             if word.is_unsure or not word.questioned.isdisjoint(word.named()):
                 asked.append(contact)
             word.questioned = set()
+        self.moment = min(2 * self.moment, _MOMENT_MAX)
         return asked
 
-    def endpoints(self) -> set[Endpoint]:
-        """Return the endpoints that holders name."""
-        return {endpoint for word in self.words.values() for endpoint in word.endpoints}
-
-    def forget_lost(self) -> None:
-        """The nodes near the key have told what they have: what lost holders said counts no more."""
-        self._left.clear()
+    def forget_lost(self, families: Collection[int]) -> None:
+        """The nodes near the key have told what they have: what lost holders of these families said counts no more."""
+        for family in families:
+            self._left.pop(family, None)
 
     def knows_itself(self, endpoints: Iterable[Endpoint]) -> None:
         """This node knows these endpoints itself."""
         self._local = dict.fromkeys(endpoints)
 
-    def found(self, endpoints: Iterable[Endpoint], by: Sequence[Contact]) -> None:
-        """A lookup has found these, on a wire without watches: the nearest of the nodes that answered speaks for all.
+    def found(self, endpoints: Iterable[Endpoint], answering: int) -> bool:
+        """A lookup has found these, at so many nodes; return whether that is news.
 
-        One that was there before is kept if one lookup misses it, and not if the next one does, too.
+        One that was found before is kept if one lookup misses it, and not if the next one does, too. Where no node has
+        answered, there is no news.
         """
-        found = dict.fromkeys(endpoints)
-        before = [endpoint for word in self.words.values() for endpoint in word.endpoints]
-        missed = {endpoint for endpoint in before if endpoint not in found}
-        kept = missed - self._missed
-        self._missed = missed
-        self.words = {contact: Word(0, ()) for contact in by}
-        self.words[by[0]] = Word(0, [*found, *(endpoint for endpoint in before if endpoint in kept)])
-        self._left.clear()
+        before, self._answering = self._found, answering
+        if answering:
+            found = dict.fromkeys(endpoints)
+            missed = before.keys() - found.keys()
+            kept = missed - self._missed
+            self._missed = missed
+            self._found = dict.fromkeys([*found, *(endpoint for endpoint in before if endpoint in kept)])
+        return self._found.keys() != before.keys()
 
-    def lose_all(self) -> None:
-        """No node answers any more, which is no news of endpoints."""
-        for contact in list(self.words):
-            self.lose(contact)
+    def needs_no_lookup(self) -> None:
+        """The nodes near the key tell of changes."""
+        self.is_refused = False
+        self._answering = 0
+        self._found = {}
 
     # What the commands are told
 
-    def update(self, *, first: bool = False) -> list[WatchUpdate]:
+    @property
+    def holders(self) -> int:
+        """How many nodes tell of changes, or have answered the last lookup."""
+        return len(self.words) or self._answering
+
+    def update(self, now: float, *, first: bool = False) -> list[WatchUpdate]:
         """Return what is new, for each command. The `first` update tells all, and nothing comes before it."""
         if self._told < 0 and not first:
             return []
         there = self._there()
         added = tuple(endpoint for endpoint in there if endpoint not in self._shown)
         removed = tuple(endpoint for endpoint in self._shown if endpoint not in there)
-        holders, before = len(self.words), self._told
+        holders, before = self.holders, self._told
         if not added and not removed and before >= 0 and bool(holders) == bool(before):
             return []
-        self._shown, self._told = there, holders
+        self._shown, self._told, self.told_at = there, holders, now
+        if removed:
+            self.moment = MOMENT
         return [WatchUpdate(op, self.key, tuple(there), added, removed, holders) for op in self.ops]
 
     def add(self, op: Handle) -> list[WatchUpdate]:
@@ -174,7 +209,7 @@ class OwnWatch:
         if self._told < 0:
             return []
         shown = tuple(self._shown)
-        return [WatchUpdate(op, self.key, shown, shown, (), len(self.words))]
+        return [WatchUpdate(op, self.key, shown, shown, (), self.holders)]
 
     def _there(self) -> dict[Endpoint, None]:
         """Return the endpoints that are there, in the order in which the commands know them, new ones last."""
@@ -183,6 +218,8 @@ class OwnWatch:
             if not word.is_doubtful:
                 found.update(word.endpoints)
                 found.update(word.fading)
-        found.update(self._left)
+        for left in self._left.values():
+            found.update(left)
+        found.update(self._found)
         known = [endpoint for endpoint in self._shown if endpoint in found]
         return dict.fromkeys([*known, *found])

@@ -32,12 +32,12 @@ from dhtd.core.watching.leaving import Leaving
 from dhtd.core.watching.own_watch import OwnWatch
 from dhtd.core.watching.placing import Placed, Placing
 from dhtd.core.watching.searches import Searches
+from dhtd.core.watching.telling import Telling
 from dhtd.errors import TooManyWatches
 
 if TYPE_CHECKING:
     from random import Random
 
-_MOMENT: Final = 0.15  # seconds: most holders tell of the same removal within these
 _FADES: Final = 2.0  # seconds without a notice: then a holder has named all that it has
 
 
@@ -55,7 +55,7 @@ class OwnWatches:
         "_questions",
         "_requester",
         "_searches",
-        "_tell",
+        "_telling",
         "_unwanted",
         "_watched",
         "_watches",
@@ -79,7 +79,7 @@ class OwnWatches:
         self._heartbeats = heartbeats
         self._known = known
         self._watched = watched
-        self._tell = tell
+        self._telling = Telling(tell)
         self._caps_hit = caps_hit
         self._searches = Searches(requester, overlays, operations, waiting, self, caps_hit, rng)
         self._leaving = Leaving(requester, heartbeats)
@@ -99,7 +99,8 @@ class OwnWatches:
     def check_room(self, key: Id) -> None:
         """Raise `TooManyWatches` if the watch of this key is one too many."""
         most = self._requester.policy.own_watches
-        if len(self) >= most and packed(key) not in self._watches:
+        wanted = len(self) if len(self) < most else sum(bool(watch.ops) for watch in self._watches.values())
+        if wanted >= most and packed(key) not in self._watches:
             self._caps_hit[OWN_WATCHES] += 1
             raise TooManyWatches(f"this node watches as many IDs as it can ({most}): end another watch first")
 
@@ -111,7 +112,7 @@ class OwnWatches:
             self._watched.watch(watch.packed_key)
             self._searches.begin(watch, now)
         self._of_op[op] = watch
-        self._tell_all(watch.add(op), now)
+        self._telling.join(watch, op, now)
 
     def end(self, op: Handle) -> None:
         """A command needs its watch no longer."""
@@ -150,10 +151,11 @@ class OwnWatches:
             return True
         # 4. Take it.
         added = _contactable(request.added, contact.endpoint, self._requester)
+        gone = word.named().intersection(request.removed)
         watch.change(contact, added, request.removed, self._requester.policy.watch_endpoints)
         self._fades_soon(watch, contact, now)
-        self._removed(watch, request.removed, contact, now)
-        self._tell_all(watch.update(), now)
+        self._removed(watch, gone, contact, now)
+        self._telling.news(watch, now)
         return True
 
     def stirred(self, key: bytes, now: float) -> None:
@@ -161,7 +163,7 @@ class OwnWatches:
         watch = self._watches.get(key)
         if watch is not None:
             watch.knows_itself(self._known.for_us(watch.key, now))
-            self._tell_all(watch.update(), now)
+            self._telling.news(watch, now)
 
     def reached(self, now: float) -> None:
         """A network is reached: look for holders where there are none."""
@@ -182,14 +184,14 @@ class OwnWatches:
             for contact in [contact for contact in watch.words if len(contact.endpoint) == family]:
                 watch.lose(contact)
                 self._heartbeats.watches_no_longer(contact, watch.packed_key)
-            self._tell_all(watch.update(), now)
+            self._telling.news(watch, now)
 
     def lost(self, key: bytes, contact: Contact, now: float) -> None:
         """A holder does not answer any more: look for another one, but keep what it said until then."""
         watch = self._watches[key]
         watch.lose(contact)
         self._searches.soon(watch, now)
-        self._tell_all(watch.update(), now)
+        self._telling.news(watch, now)
 
     def missing(self, key: bytes, contact: Contact, now: float) -> None:
         """A holder may have forgotten us."""
@@ -201,7 +203,7 @@ class OwnWatches:
         """Return when `go_on` has something to do."""
         if self._unwanted:
             return 0.0
-        due = (self._searches.next_timeout(), self._questions.next(), self._fading.next())
+        due = (self._searches.next_timeout(), self._questions.next(), self._fading.next(), self._telling.next_timeout())
         return min((at for at in due if at is not None), default=None)
 
     def go_on(self, now: float, attempts: Attempts) -> None:
@@ -216,35 +218,38 @@ class OwnWatches:
             attempts.do(self._ask_about_doubts, self._watches[key], now)
         for watch, contact in self._fading.pop_due(now):
             attempts.do(self._faded, watch, contact, now)
+        attempts.do(self._telling.go_on, now)
 
     # Searches
 
     def placed(self, watch: OwnWatch, placed: Placed, now: float) -> None:
         """Let go of nodes that are not near the key any more, and of what lost holders said."""
-        if placed.is_answered:
+        if placed.families:
             for contact in [contact for contact in watch.words if contact not in placed.near]:
                 watch.lose(contact)
                 self._leaving.leave(watch.key, contact, b"", now)
-            watch.forget_lost()
+            watch.forget_lost(placed.families)
+            watch.is_refused = placed.is_refused
+        if not watch.is_refused:
+            watch.needs_no_lookup()
         self._searched(watch, now)
 
-    def looked_up(self, watch: OwnWatch, done: LookupDone | None, now: float) -> None:
-        """Take what a lookup has found; without an answer, there is no news."""
-        if done is not None and done.closest:
-            watch.found(done.endpoints, done.closest)
-        else:
-            watch.lose_all()
+    def looked_up(self, watch: OwnWatch, done: LookupDone | None, now: float) -> bool:
+        """Take what a lookup has found; return whether it was news."""
+        is_news = watch.found(done.endpoints, len(done.closest)) if done is not None else watch.found((), 0)
         self._searched(watch, now)
+        return is_news
 
     def _searched(self, watch: OwnWatch, now: float) -> None:
         watch.knows_itself(self._known.for_us(watch.key, now))
-        self._tell_all(watch.update(first=True), now)
+        self._telling.searched(watch, now)
 
     def _drop(self, watch: OwnWatch, now: float) -> None:
         key = watch.packed_key
         del self._watches[key]
         self._watched.leave(key)
         self._questions.cancel(key)
+        self._telling.forget(watch)
         self._searches.forget(watch)
         for contact in watch.words:
             self._fading.cancel((watch, contact))
@@ -280,7 +285,7 @@ class OwnWatches:
             ask.placing.taken(contact, now)
         if ask.is_stale:
             self.ask(watch, contact, watched.token, None, now)
-        self._tell_all(watch.update(), now)
+        self._telling.news(watch, now)
 
     def refused(self, ask: Ask, now: float) -> None:
         """A node does not tell us of changes, or not any more."""
@@ -291,8 +296,8 @@ class OwnWatches:
             self._heartbeats.watches_no_longer(contact, watch.packed_key)
             self._searches.soon(watch, now)
         if ask.placing is not None:
-            ask.placing.not_taken(contact, now)
-        self._tell_all(watch.update(), now)
+            ask.placing.refused(contact, now)
+        self._telling.news(watch, now)
 
     def silent(self, ask: Ask, now: float) -> None:
         """A node has not answered. If it is a holder, its heartbeat will tell whether it is lost."""
@@ -312,12 +317,12 @@ class OwnWatches:
         if ask.contact in watch.words:
             watch.doubt(ask.contact)
             self._ask_by(watch, now + self._requester.policy.watch_gap)
-            self._tell_all(watch.update(), now)
+            self._telling.news(watch, now)
 
     def _removed(self, watch: OwnWatch, endpoints: Iterable[Endpoint], by: Contact, now: float) -> None:
         """A holder does not name these any more: soon, ask those that still do."""
         if watch.removed(endpoints, by):
-            self._ask_by(watch, now + _MOMENT)
+            self._ask_by(watch, now + watch.moment)
 
     def _ask_by(self, watch: OwnWatch, at: float) -> None:
         due = self._questions.get(watch.packed_key)
@@ -331,16 +336,12 @@ class OwnWatches:
     def _faded(self, watch: OwnWatch, contact: Contact, now: float) -> None:
         """A holder has named all that it has."""
         self._removed(watch, watch.faded(contact), contact, now)
-        self._tell_all(watch.update(), now)
+        self._telling.news(watch, now)
 
     def _ask_about_doubts(self, watch: OwnWatch, now: float) -> None:
         """Ask the holders that are in doubt, or still name what another one has removed."""
         for contact in watch.to_be_asked():
             self.ask(watch, contact, self._heartbeats.token(contact), None, now)
-
-    def _tell_all(self, updates: Iterable[WatchUpdate], now: float) -> None:
-        for update in updates:
-            self._tell(update, now)
 
 
 def _contactable(endpoints: Iterable[Endpoint], teller: Endpoint, requester: Requester) -> list[Endpoint]:

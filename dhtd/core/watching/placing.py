@@ -24,7 +24,8 @@ class Placed(NamedTuple):
     """How a search has ended."""
 
     near: frozenset[Contact]  # the nodes that are to be holders
-    is_answered: bool  # some node has answered
+    families: frozenset[int]  # in which some node has answered
+    is_refused: bool = False  # some node near the key does not take the watch
 
 
 class Asks(Protocol):
@@ -37,7 +38,18 @@ class Asks(Protocol):
 class Placing:
     """Finds holders for one watch."""
 
-    __slots__ = ("_asks", "_in_flight", "_near", "_over", "_report", "_requester", "_targets", "_traversal", "watch")
+    __slots__ = (
+        "_asks",
+        "_in_flight",
+        "_is_refused",
+        "_near",
+        "_over",
+        "_report",
+        "_requester",
+        "_targets",
+        "_traversal",
+        "watch",
+    )
 
     def __init__(
         self, requester: Requester, overlays: Overlays, report: Report[Placed], asks: Asks, watch: OwnWatch
@@ -61,6 +73,7 @@ class Placing:
         self._targets: dict[int, list[Contact]] = {}  # by family: nodes not chosen yet, the farthest first
         self._near: dict[Contact, None] = {}
         self._in_flight: dict[Contact, None] = {}
+        self._is_refused = False
         self._over = False
 
     def start(self, now: float) -> None:
@@ -90,6 +103,11 @@ class Placing:
         if self._in_flight.pop(contact, 0) is None:
             self._choose(len(contact.endpoint), 1, now)
         self._report_if_over()
+
+    def refused(self, contact: Contact, now: float) -> None:
+        """A node has no room for the watch. The next nearest one is asked, but may not have what is there."""
+        self._is_refused = True
+        self.not_taken(contact, now)
 
     def overdue(self, contact: Contact, now: float) -> None:
         """Wait no longer for a node, and ask the next nearest one as well. It may answer yet."""
@@ -124,4 +142,5 @@ class Placing:
     def _report_if_over(self) -> None:
         if not self._over and not self._in_flight and not self._traversal.is_searching:
             self._over = True
-            self._report(Placed(frozenset(self._near), bool(self._traversal.tokens)))
+            families = frozenset(len(endpoint) for endpoint in self._traversal.tokens)
+            self._report(Placed(frozenset(self._near), families, self._is_refused))

@@ -4,7 +4,7 @@
   was lost, or where holders are few and a contact is new.
 - While no node tells of changes, it is searched again and again, ever more rarely.
 - On a wire without watches, each search is a lookup: every quarter of a minute, and ever more rarely while nothing
-  changes.
+  changes. It is the same where nodes near the key have no room for a watch, until nodes are asked again.
 
 A few searches are under way at once. The others wait for their turn.
 """
@@ -40,8 +40,8 @@ class Listener(Asks, Protocol):
     def placed(self, watch: OwnWatch, placed: Placed, now: float) -> None:
         """The nodes near the key are known."""
 
-    def looked_up(self, watch: OwnWatch, done: LookupDone | None, now: float) -> None:
-        """A lookup has ended; None if a defect has ended it."""
+    def looked_up(self, watch: OwnWatch, done: LookupDone | None, now: float) -> bool:
+        """A lookup has ended, None if a defect has ended it; return whether it has news."""
 
 
 class Searches:
@@ -55,6 +55,7 @@ class Searches:
         "_listener",
         "_operations",
         "_overlays",
+        "_place_at",
         "_requester",
         "_rng",
         "_searched_at",
@@ -84,6 +85,7 @@ class Searches:
         self._under_way: dict[bytes, Placing | Lookup] = {}
         self._due: dict[bytes, OwnWatch] = {}  # they wait for others
         self._again: dict[bytes, None] = {}  # they are under way, and there is news already
+        self._place_at: dict[bytes, float] = {}  # until then, a refused watch is looked up
         self._searched_at: dict[bytes, float] = {}  # when the last search began
         self._timers: Timers[OwnWatch] = Timers()  # when each key is searched next
 
@@ -110,6 +112,7 @@ class Searches:
         self._due.pop(key, None)
         self._again.pop(key, None)
         self._searched_at.pop(key, None)
+        self._place_at.pop(key, None)
         search = self._under_way.pop(key, None)
         if search is not None:
             self._waiting.forget(search)
@@ -133,10 +136,11 @@ class Searches:
         key = watch.packed_key
         self._searched_at[key] = now
         search: Placing | Lookup
-        if self._is_polling:
+        if self._is_polling or (watch.is_refused and now < self._place_at[key]):
             report = self._operations.report_to(partial(self._looked_up, watch))
             search = Lookup(Handle(0), self._requester, self._overlays, report, watch.key, (), self._caps_hit, now)
         else:
+            self._place_at[key] = now + self._requester.policy.watch_again
             placed = self._operations.report_to(partial(self._placed, watch))
             search = Placing(self._requester, self._overlays, placed, self._listener, watch)
         self._under_way[key] = search
@@ -144,7 +148,9 @@ class Searches:
 
     def _placed(self, watch: OwnWatch, placed: Placed, now: float) -> None:
         self._listener.placed(watch, placed, now)
-        if watch.words:
+        if watch.is_refused:
+            self._over(watch, 0.0, now)
+        elif watch.words:
             watch.pause = self._requester.policy.watch_retry
             self._over(watch, self._requester.policy.watch_again, now)
         else:
@@ -153,9 +159,7 @@ class Searches:
     def _looked_up(self, watch: OwnWatch, outcome: LookupProgress | LookupDone | GaveUp, now: float) -> None:
         if isinstance(outcome, LookupProgress):
             return
-        before = watch.endpoints()
-        self._listener.looked_up(watch, outcome if isinstance(outcome, LookupDone) else None, now)
-        if watch.endpoints() != before:
+        if self._listener.looked_up(watch, outcome if isinstance(outcome, LookupDone) else None, now):
             watch.pause = self._requester.policy.watch_retry
         self._over(watch, self._longer(watch), now)
 

@@ -33,7 +33,7 @@ from tests.core.small import contact
 from tests.records import SESSION, hold_peer, let_go
 
 POLICY = replace(QUIET, heartbeat=20.0, bucket_refresh=1e9, good_for=1e9, probe_interval=1e9)
-LEASE, PERIOD, MOMENT = 60, 20.0, 0.15
+LEASE, PERIOD, MOMENT, BETWEEN = 60, 20.0, 0.15, 0.05
 A, B, C = (Endpoint.of(f"10.1.0.{number}", 80) for number in (1, 2, 3))
 VERSION = 1_000
 
@@ -103,12 +103,14 @@ def watching(*holders: int, named: Iterable[Endpoint] = (), policy: Policy = POL
     for sent in asked.values():
         assert sent.request == Watch(KEY, b"token", LEASE, SESSION)
         tell(bench, sent, named)
+    bench.advance(BETWEEN)
     bench.events()
     return bench, op
 
 
 def updates(bench: Bench) -> list[tuple[set[Endpoint], set[Endpoint]]]:
-    """Return what was added and removed since the last call."""
+    """Return what was added and removed since the last call, once that which was put off is told."""
+    bench.advance(BETWEEN)
     told = []
     for event in bench.events():
         if isinstance(event, WatchUpdate):
@@ -681,6 +683,7 @@ def test_endpoints_keep_their_order() -> None:
     bench, _ = watching(1, 2, named=[B])
     change(bench, 2, [A])
     change(bench, 1, [C])
+    bench.advance(BETWEEN)
     told = [event for event in bench.events() if isinstance(event, WatchUpdate)]
     assert told[-1].endpoints == (B, A, C)
 

@@ -38,7 +38,7 @@ def test_it_ends_with_the_last_answer() -> None:
     search.taken(contact(1), 1.0)
     assert told == []
     search.not_taken(contact(2), 1.0)
-    assert told == [Placed(frozenset({contact(1)}), is_answered=True)]
+    assert told == [Placed(frozenset({contact(1)}), frozenset({6}))]
     search.taken(contact(2), 2.0)  # it had been slow
     assert len(told) == 1
 
@@ -48,14 +48,14 @@ def test_a_slow_node_is_near_all_the_same() -> None:
     search.taken(contact(1), 1.0)
     for _ in range(2):
         search.overdue(contact(2), 1.0)
-    assert told == [Placed(frozenset({contact(1), contact(2)}), is_answered=True)]
+    assert told == [Placed(frozenset({contact(1), contact(2)}), frozenset({6}))]
 
 
 def test_given_up_it_ends_once() -> None:
     search, _, told = placing()
     search.give_up(1.0)
     search.give_up(1.0)
-    assert told == [Placed(frozenset({contact(1), contact(2)}), is_answered=True)]
+    assert told == [Placed(frozenset({contact(1), contact(2)}), frozenset({6}))]
 
 
 def test_cancelled_it_tells_nothing() -> None:
