@@ -1,7 +1,8 @@
 """Heartbeats: the lease of own records is renewed at each node that holds some of them, by one query for all.
 
 1. A node that has taken a record is asked in every period to renew our session. Its answer has a token for the next
-   renewal, and the number of records that it holds for us.
+   renewal, and the number of records that it holds for us. The holders are asked in step, at ten a second, so that
+   their leases end together: an entry is found until the last of them lets go.
 2. The token may be too old, or there may be none yet. Then nothing is renewed, and the same query goes out once more,
    with the token of the answer.
 3. A node that holds fewer records than it took has lost some: `Restock` stores them there again.
@@ -36,7 +37,7 @@ from dhtd.core.timers import Timers
 if TYPE_CHECKING:
     from random import Random
 
-_JITTER = 0.1  # of the period: a heartbeat comes sooner by so much, so that they do not keep step
+_JITTER = 0.1  # of the period: a heartbeat comes later by up to so much, so that nodes do not keep step
 _PATIENCE_MAX = 8  # times that the pause between two restocks of a holder doubles
 
 
@@ -48,6 +49,7 @@ class Heartbeats:
     """
 
     __slots__ = (
+        "_beat_at",
         "_dropped",
         "_farewell",
         "_holders",
@@ -81,6 +83,7 @@ class Heartbeats:
         self._holders_of: dict[RecordKey, dict[Contact, None]] = {}
         self._timers: Timers[Contact] = Timers()
         self._in_flight = 0
+        self._beat_at = 0.0  # when the next beat begins: each holder has its slot in the seconds after that
         self._farewell: int | None = None  # seconds: this node stops
 
     def __len__(self) -> int:
@@ -218,7 +221,8 @@ class Heartbeats:
         if holder is None:
             holder = self._holders[contact] = Holder()
             self.lease.has_holders(len(self._holders))
-            self._timers.set(contact, due_at)
+            holder.slot = self._rng.random()
+            self._timers.set(contact, min(due_at, self._next_beat(holder, now)))
         return holder
 
     def _note(self, entry: OwnEntry, contact: Contact, now: float, due_at: float) -> None:
@@ -262,7 +266,7 @@ class Heartbeats:
     def _beat(self, contact: Contact, now: float) -> None:
         holder = self._holders[contact]
         holder.repeats = False
-        self._set_next(contact, now, self.lease.period)
+        self._timers.set(contact, self._next_beat(holder, now))
         self._ask(contact, holder, now)
 
     def _compare(self, contact: Contact, holder: Holder, held: int, now: float) -> None:
@@ -278,8 +282,16 @@ class Heartbeats:
         elif holder.surplus > 1:
             self._ask(contact, holder, now, seconds=0)
 
+    def _next_beat(self, holder: Holder, now: float) -> float:
+        """Return when a holder is asked next: in step with the others, so that their leases end together."""
+        period = self.lease.period
+        offset = holder.slot * len(self._holders) / self._requester.policy.heartbeat_rate
+        while self._beat_at + offset <= now + period / 4:
+            self._beat_at = max(self._beat_at, now - offset) + period * (1 + _JITTER * self._rng.random())
+        return self._beat_at + offset
+
     def _set_next(self, contact: Contact, now: float, pause: float) -> None:
-        self._timers.set(contact, now + pause * (1 - _JITTER * self._rng.random()))
+        self._timers.set(contact, now + pause * (1 + _JITTER * self._rng.random()))
 
     def _ask(self, contact: Contact, holder: Holder, now: float, seconds: int | None = None) -> None:
         if seconds is None:

@@ -23,7 +23,18 @@ class Watching(Protocol):
 class Holder:
     """A node that holds some of our records, or watches."""
 
-    __slots__ = ("entries", "misses", "repeats", "restock", "restock_at", "restocks", "surplus", "token", "watches")
+    __slots__ = (
+        "entries",
+        "misses",
+        "repeats",
+        "restock",
+        "restock_at",
+        "restocks",
+        "slot",
+        "surplus",
+        "token",
+        "watches",
+    )
 
     def __init__(self) -> None:
         self.entries: dict[RecordKey, OwnEntry] = {}  # that it has taken
@@ -34,4 +45,5 @@ class Holder:
         self.restock: Restock | None = None  # under way
         self.restock_at = float("-inf")  # not sooner
         self.restocks = 0  # since it has held all of its entries
+        self.slot = 0.0  # from 0 to 1: its place in a beat
         self.surplus = 0  # heartbeats in a row with more records than it took

@@ -40,6 +40,8 @@ class Sweep:
     def go_on(self, now: float) -> None:
         """Drop what has expired: some of it now, the rest bit by bit."""
         if now >= self.next_timeout():
+            self._at, self._is_left = now + self._interval, False  # also if a defect stops this
             is_left = self._store.sweep(now)
             self._is_left = self._withdrawals.sweep(now) or is_left
-            self._at = now + (_PAUSE if self._is_left else self._interval)
+            if self._is_left:
+                self._at = now + _PAUSE
