@@ -26,10 +26,11 @@ from dhtd.core.messages import (
     Watch,
 )
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.watching.own_watch import OwnWatch
 from dhtd.errors import TooManyWatches
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.played import KEY, TIMEOUT, by_id
-from tests.core.small import contact
+from tests.core.small import contact, six
 from tests.records import SESSION, hold_peer, let_go
 
 POLICY = replace(QUIET, heartbeat=20.0, bucket_refresh=1e9, good_for=1e9, probe_interval=1e9)
@@ -997,3 +998,111 @@ def test_a_new_contact_is_no_news_for_k_holders() -> None:
     bench.know(contact(3))
     bench.advance(1)
     assert bench.sent() == []
+
+
+def test_updates_that_follow_closely_are_put_together() -> None:
+    bench, _ = watching(1)
+    change(bench, 1, [A])
+    change(bench, 1, [B], version=VERSION + 2)
+    change(bench, 1, [C], [A], version=VERSION + 3)
+    assert [set(event.added) for event in bench.events() if isinstance(event, WatchUpdate)] == [{A}]
+    bench.advance(BETWEEN)
+    assert [(set(event.added), event.removed) for event in bench.events() if isinstance(event, WatchUpdate)] == [
+        ({B, C}, (A,))
+    ]
+
+
+def test_what_a_holder_never_named_it_cannot_remove() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    change(bench, 2, [B])
+    bench.events()
+    change(bench, 1, (), [B])
+    bench.advance(1)
+    assert asked(bench) == {}
+
+
+def test_questions_come_more_rarely_while_nothing_comes_of_them() -> None:
+    """A holder that removes and names an endpoint again and again has the others asked ever more rarely."""
+    bench, _ = watching(1, 2, named=[A])
+    rounds, version = 0, VERSION
+    for _ in range(100):
+        change(bench, 1, (), [A], version=version + 1)
+        change(bench, 1, [A], version=version + 2)
+        version += 2
+        bench.advance(0.2)
+        for sent in asked(bench).values():
+            rounds += 1
+            tell(bench, sent, [A], version=VERSION + rounds)
+    assert 4 <= rounds <= 10
+    assert updates(bench) == []
+
+
+def refused(*ids: int) -> tuple[Bench, Handle]:
+    """Return a node that watches KEY, which these nodes refuse; a lookup is under way."""
+    bench = knowing(*ids)
+    op = bench.node.commands.watch(KEY, bench.now)
+    for id, sent in find(bench).items():
+        bench.refuse(sent, id, ERROR_SERVER, "too many watches of this key")
+    bench.advance(0)
+    return bench, op
+
+
+def answer_lookup(bench: Bench, named: Iterable[Endpoint]) -> int:
+    """Answer the find_values that are sent; return how many there are."""
+    finds = [sent for sent in bench.sent() if sent.request == FindValue(KEY)]
+    for sent in finds:
+        bench.found(sent, sent.to[3], endpoints=named)
+    return len(finds)
+
+
+def test_a_refused_watch_is_looked_up() -> None:
+    bench, op = refused(1, 2)
+    assert answer_lookup(bench, [A]) == 2
+    bench.advance(BETWEEN)
+    told = [event for event in bench.events() if isinstance(event, WatchUpdate)]
+    assert told[-1] == WatchUpdate(op, KEY, (A,), (A,), (), 2)
+    bench.advance(POLICY.watch_retry)
+    answer_lookup(bench, [B])
+    assert updates(bench) == [({B}, set())]
+    bench.advance(POLICY.watch_retry)
+    answer_lookup(bench, [B])
+    assert updates(bench) == [(set(), {A})]
+
+
+def test_a_refused_watch_is_tried_again_in_a_while() -> None:
+    bench, _ = refused(1)
+    answer_lookup(bench, [A])
+    bench.advance(BETWEEN)
+    bench.events()
+    watches: dict[int, Sent] = {}
+    while not watches:
+        due = bench.node.watching.own.next_timeout()
+        assert due is not None
+        bench.now = due
+        bench.node.handle_timeout(due)
+        sent = bench.sent()
+        for each in sent:
+            if isinstance(each.request, FindValue):
+                bench.found(each, 1, endpoints=[A])
+            elif isinstance(each.request, FindNode):
+                bench.found(each, 1)
+            elif isinstance(each.request, Ping):
+                bench.pong(each, 1)
+        watches = asked(bench)
+    assert bench.now <= POLICY.watch_again + POLICY.watch_retry_max + 1
+    tell(bench, watches[1], [B])
+    assert updates(bench) == [({B}, set()), (set(), {A})]
+
+
+def test_an_outage_of_one_family_is_no_news_for_the_other() -> None:
+    watch = OwnWatch(KEY, 15.0)
+    watch.ops[Handle(1)] = None
+    four, six_ = contact(1), six(2)
+    watch.has_heard(four, VERSION, [A])
+    watch.has_heard(six_, VERSION, [B])
+    watch.update(0.0, first=True)
+    watch.lose(six_)
+    watch.lose(four)
+    watch.forget_lost({len(four.endpoint)})
+    (update,) = watch.update(1.0)
+    assert update.endpoints == (B,)
