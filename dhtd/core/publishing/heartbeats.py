@@ -28,6 +28,7 @@ from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.restock import Restock
+from dhtd.core.publishing.step import Step
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.records import RecordKey
@@ -37,7 +38,6 @@ from dhtd.core.timers import Timers
 if TYPE_CHECKING:
     from random import Random
 
-_JITTER = 0.1  # of the period: a heartbeat comes later by up to so much, so that nodes do not keep step
 _PATIENCE_MAX = 8  # times that the pause between two restocks of a holder doubles
 
 
@@ -49,7 +49,6 @@ class Heartbeats:
     """
 
     __slots__ = (
-        "_beat_at",
         "_dropped",
         "_farewell",
         "_holders",
@@ -59,6 +58,7 @@ class Heartbeats:
         "_patrol",
         "_requester",
         "_rng",
+        "_step",
         "_timers",
         "lease",
     )
@@ -83,7 +83,7 @@ class Heartbeats:
         self._holders_of: dict[RecordKey, dict[Contact, None]] = {}
         self._timers: Timers[Contact] = Timers()
         self._in_flight = 0
-        self._beat_at = 0.0  # when the next beat begins: each holder has its slot in the seconds after that
+        self._step = Step(rng)
         self._farewell: int | None = None  # seconds: this node stops
 
     def __len__(self) -> int:
@@ -283,15 +283,11 @@ class Heartbeats:
             self._ask(contact, holder, now, seconds=0)
 
     def _next_beat(self, holder: Holder, now: float) -> float:
-        """Return when a holder is asked next: in step with the others, so that their leases end together."""
-        period = self.lease.period
-        offset = holder.slot * len(self._holders) / self._requester.policy.heartbeat_rate
-        while self._beat_at + offset <= now + period / 4:
-            self._beat_at = max(self._beat_at, now - offset) + period * (1 + _JITTER * self._rng.random())
-        return self._beat_at + offset
+        lasts = len(self._holders) / self._requester.policy.heartbeat_rate
+        return self._step.next_for(holder.slot, lasts, self.lease.period, now)
 
     def _set_next(self, contact: Contact, now: float, pause: float) -> None:
-        self._timers.set(contact, now + pause * (1 + _JITTER * self._rng.random()))
+        self._timers.set(contact, now + self._step.jittered(pause))
 
     def _ask(self, contact: Contact, holder: Holder, now: float, seconds: int | None = None) -> None:
         if seconds is None:

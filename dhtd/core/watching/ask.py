@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dhtd.core.messages import ERROR_PROTOCOL, Contact, Error, Renew, Renewed, Result, Watch, Watched
+from dhtd.core.messages import ERROR_PROTOCOL, Changed, Contact, Error, Renew, Renewed, Result, Watch, Watched
 from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.watching.own_watch import OwnWatch
@@ -42,7 +42,8 @@ class Ask:
         "contact",
         "has_fresh_token",
         "is_over",
-        "is_stale",
+        "is_repeated",
+        "meanwhile",
         "placing",
         "token",
         "watch",
@@ -66,7 +67,8 @@ class Ask:
         self.has_fresh_token = False  # one was asked for
         self.token = b""  # that the latest query has shown
         self.is_over = False  # nobody needs the answer any more
-        self.is_stale = False  # a change has come meanwhile, so the answer may be older than that
+        self.is_repeated = False  # it was to be asked again meanwhile
+        self.meanwhile: list[Changed] = []  # that the node has sent, and of which the answer may know
 
     def start(self, token: bytes, now: float) -> None:
         """Begin."""
@@ -75,6 +77,17 @@ class Ask:
             self._send(Watch(self.watch.key, token, self._lease.seconds, self._lease.session), now)
         else:
             self._ask_for_token(now)
+
+    def later_than(self, version: int) -> tuple[list[Changed], bool]:
+        """Return the changes that follow an answer one by one, and whether to ask again, since something is missing."""
+        changes, is_stale = [], self.is_repeated
+        for request in sorted(self.meanwhile, key=lambda each: each.version):
+            if request.version == version + 1:
+                changes.append(request)
+                version += 1
+            else:
+                is_stale |= request.version > version
+        return changes, is_stale
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """The node has given a token, or has told what it has."""

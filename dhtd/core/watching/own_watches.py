@@ -31,6 +31,7 @@ from dhtd.core.watching.known_endpoints import KnownEndpoints
 from dhtd.core.watching.leaving import Leaving
 from dhtd.core.watching.own_watch import OwnWatch
 from dhtd.core.watching.placing import Placed, Placing
+from dhtd.core.watching.questions import Questions
 from dhtd.core.watching.searches import Searches
 from dhtd.core.watching.telling import Telling
 from dhtd.errors import TooManyWatches
@@ -87,7 +88,7 @@ class OwnWatches:
         self._of_op: dict[Handle, OwnWatch] = {}
         self._unwanted: dict[bytes, None] = {}  # keys that a command has left
         self._asks = AsksUnderWay()
-        self._questions: Timers[bytes] = Timers()  # when holders are asked about what others have removed
+        self._questions = Questions(requester.policy.watch_gap)
         self._fading: Timers[tuple[OwnWatch, Contact]] = Timers()  # when what a holder did not name again is gone
 
     def __len__(self) -> int:
@@ -134,10 +135,10 @@ class OwnWatches:
         watch = self._watches.get(packed(request.key))
         if watch is None:
             return False
-        # 1. Its answer to a question is on the way, and may be older, or newer: ask once more.
+        # 1. Its answer to a question is on the way, and may be older, or newer.
         ask = self._asks.of(watch, contact)
         if ask is not None:
-            ask.is_stale = True
+            ask.meanwhile.append(request)
             return True
         word = watch.words.get(contact)
         if word is None:
@@ -150,11 +151,7 @@ class OwnWatches:
             self.ask(watch, contact, self._heartbeats.token(contact), None, now)
             return True
         # 4. Take it.
-        added = _contactable(request.added, contact.endpoint, self._requester)
-        gone = word.named().intersection(request.removed)
-        watch.change(contact, added, request.removed, self._requester.policy.watch_endpoints)
-        self._fades_soon(watch, contact, now)
-        self._removed(watch, gone, contact, now)
+        self._take(watch, contact, request, now)
         self._telling.news(watch, now)
         return True
 
@@ -203,7 +200,12 @@ class OwnWatches:
         """Return when `go_on` has something to do."""
         if self._unwanted:
             return 0.0
-        due = (self._searches.next_timeout(), self._questions.next(), self._fading.next(), self._telling.next_timeout())
+        due = (
+            self._searches.next_timeout(),
+            self._questions.next_timeout(),
+            self._fading.next(),
+            self._telling.next_timeout(),
+        )
         return min((at for at in due if at is not None), default=None)
 
     def go_on(self, now: float, attempts: Attempts) -> None:
@@ -214,8 +216,9 @@ class OwnWatches:
             if watch is not None and not watch.ops:
                 attempts.do(self._drop, watch, now)
         self._searches.go_on(now, attempts)
-        for key in self._questions.pop_due(now):
-            attempts.do(self._ask_about_doubts, self._watches[key], now)
+        for watch, holders in self._questions.due(now):
+            for contact in holders:
+                attempts.do(self.ask, watch, contact, self._heartbeats.token(contact), None, now)
         for watch, contact in self._fading.pop_due(now):
             attempts.do(self._faded, watch, contact, now)
         attempts.do(self._telling.go_on, now)
@@ -248,7 +251,7 @@ class OwnWatches:
         key = watch.packed_key
         del self._watches[key]
         self._watched.leave(key)
-        self._questions.cancel(key)
+        self._questions.forget(watch)
         self._telling.forget(watch)
         self._searches.forget(watch)
         for contact in watch.words:
@@ -264,7 +267,7 @@ class OwnWatches:
         """Have a node tell us of changes, and what it has now; once more where that is under way."""
         under_way = self._asks.of(watch, contact)
         if under_way is not None:
-            under_way.is_stale = True
+            under_way.is_repeated = True
             under_way.placing = placing or under_way.placing
             return
         self._leaving.stay(watch.packed_key, contact)
@@ -280,10 +283,13 @@ class OwnWatches:
         named = _contactable(watched.endpoints[:most], contact.endpoint, self._requester)
         gone = watch.has_heard(contact, watched.version, named, more=watched.more)
         self._fades_soon(watch, contact, now)
-        self._removed(watch, gone, contact, now)
+        self._questions.removed(watch, gone, contact, now)
         if ask.placing is not None:
             ask.placing.taken(contact, now)
-        if ask.is_stale:
+        changes, is_stale = ask.later_than(watched.version)
+        for request in changes:
+            self._take(watch, contact, request, now)
+        if is_stale:
             self.ask(watch, contact, watched.token, None, now)
         self._telling.news(watch, now)
 
@@ -313,20 +319,15 @@ class OwnWatches:
             ask.placing.overdue(ask.contact, now)
 
     def _in_doubt(self, ask: Ask, now: float) -> None:
-        watch = ask.watch
-        if ask.contact in watch.words:
-            watch.doubt(ask.contact)
-            self._ask_by(watch, now + self._requester.policy.watch_gap)
-            self._telling.news(watch, now)
+        if self._questions.doubtful(ask.watch, ask.contact, now):
+            self._telling.news(ask.watch, now)
 
-    def _removed(self, watch: OwnWatch, endpoints: Iterable[Endpoint], by: Contact, now: float) -> None:
-        """A holder does not name these any more: soon, ask those that still do."""
-        if watch.removed(endpoints, by):
-            self._ask_by(watch, now + watch.moment)
-
-    def _ask_by(self, watch: OwnWatch, at: float) -> None:
-        due = self._questions.get(watch.packed_key)
-        self._questions.set(watch.packed_key, at if due is None else min(at, due))
+    def _take(self, watch: OwnWatch, contact: Contact, request: Changed, now: float) -> None:
+        added = _contactable(request.added, contact.endpoint, self._requester)
+        gone = watch.words[contact].named().intersection(request.removed)
+        watch.change(contact, added, request.removed, self._requester.policy.watch_endpoints)
+        self._fades_soon(watch, contact, now)
+        self._questions.removed(watch, gone, contact, now)
 
     def _fades_soon(self, watch: OwnWatch, contact: Contact, now: float) -> None:
         """Wait for the notices that name the rest of what a holder has, as long as these come."""
@@ -335,13 +336,8 @@ class OwnWatches:
 
     def _faded(self, watch: OwnWatch, contact: Contact, now: float) -> None:
         """A holder has named all that it has."""
-        self._removed(watch, watch.faded(contact), contact, now)
+        self._questions.removed(watch, watch.faded(contact), contact, now)
         self._telling.news(watch, now)
-
-    def _ask_about_doubts(self, watch: OwnWatch, now: float) -> None:
-        """Ask the holders that are in doubt, or still name what another one has removed."""
-        for contact in watch.to_be_asked():
-            self.ask(watch, contact, self._heartbeats.token(contact), None, now)
 
 
 def _contactable(endpoints: Iterable[Endpoint], teller: Endpoint, requester: Requester) -> list[Endpoint]:

@@ -524,23 +524,37 @@ def test_a_gap_makes_the_holder_be_asked(version: int) -> None:
     assert asked(bench) == {}  # one question at a time
     tell(bench, sent, [B], version=VERSION + 5)
     assert updates(bench) == [({B}, {A})]
-    tell(bench, asked(bench)[1], [B], version=VERSION + 5)  # something came meanwhile: the answer may have been older
+    again = asked(bench)
+    assert set(again) == ({1} if version > VERSION + 6 else set())  # the answer knows of what is older
+    for each in again.values():
+        tell(bench, each, [B], version=VERSION + 5)
     assert asked(bench) == {}
     change(bench, 1, [C], version=VERSION + 6)
     assert updates(bench) == [({C}, set())]
 
 
-def test_a_change_before_the_first_answer_brings_a_second() -> None:
+def test_changes_before_an_answer_follow_it() -> None:
+    """They overtake it, or they are older than it is."""
     bench = knowing(1)
     bench.node.commands.watch(KEY, bench.now)
     (sent,) = find(bench).values()
-    assert isinstance(change(bench, 1, [A]), Reply)
-    tell(bench, sent)
+    for added, version in ((C, VERSION + 2), (B, VERSION + 1), (Endpoint.of("10.1.0.9", 80), VERSION)):
+        assert isinstance(change(bench, 1, [added], version=version), Reply)
+    tell(bench, sent, [A])
+    assert updates(bench) == [({A, B, C}, set())]
+    assert asked(bench) == {}
+    change(bench, 1, (), [A], version=VERSION + 3)
+    assert updates(bench) == [(set(), {A})]
+
+
+def test_a_change_too_far_ahead_of_an_answer_brings_another() -> None:
+    bench = knowing(1)
+    bench.node.commands.watch(KEY, bench.now)
+    (sent,) = find(bench).values()
+    change(bench, 1, [B], version=VERSION + 2)
+    tell(bench, sent, [A])
     (again,) = asked(bench).values()
     assert again.request == Watch(KEY, b"session", LEASE, SESSION)
-    bench.events()
-    tell(bench, again, [A], version=VERSION + 1)
-    assert updates(bench) == [({A}, set())]
 
 
 def test_a_holder_names_so_many_endpoints_at_most() -> None:
