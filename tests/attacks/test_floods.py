@@ -97,7 +97,13 @@ def look_up(net: Network, target: Host, seconds: float) -> tuple[int, int]:
     return lookups, found
 
 
-@pytest.mark.parametrize("kind", ["one source", "forged sources", "forged sources of contacts"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "forged sources",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("one source", "forged sources of contacts")),
+    ],
+)
 def test_a_flood_costs_no_memory_and_no_lookups(kind: str, figure: Callable[[str, object], None]) -> None:
     net = grown()
     target = net.closest(KEY)[0]

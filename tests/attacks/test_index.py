@@ -54,7 +54,7 @@ def fill(net: Network, host: Host, sources: list[Endpoint], count: int) -> None:
             node.handle_datagram(encode(net.rng.randbytes(8), Id(1), request), source, net.now)
 
 
-@pytest.mark.parametrize("addresses", [1, 40])
+@pytest.mark.parametrize("addresses", [pytest.param(1, marks=pytest.mark.slow), 40])
 def test_entering_on_every_port_hides_nobody_else(addresses: int, figure: Callable[[str, object], None]) -> None:
     """An answer has room for a hundred of the thousand entries that a node holds under a key."""
     net = grown(40)

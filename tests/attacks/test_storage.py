@@ -78,7 +78,7 @@ def anywhere(number: int) -> Id:
     return NATIVE.digest(b"junk %d" % number)
 
 
-@pytest.mark.parametrize("sources", [1, 6])
+@pytest.mark.parametrize("sources", [pytest.param(1, marks=pytest.mark.slow), 6])
 def test_few_filling_addresses_keep_no_entry_out(sources: int, figure: Callable[[str, object], None]) -> None:
     net, times = grown(), 240 // sources
     fill(net, net.hosts, attackers(sources), anywhere, times)

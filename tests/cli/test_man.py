@@ -281,6 +281,7 @@ def examples(name: str) -> list[str]:
     return re.findall(r"^\$ (.*)", section(name, "EXAMPLES").replace(r"\e", "\\"), re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_client_examples_work_when_pasted(tmp_path: Path) -> None:
     with Network() as network:
         first, second = network.start(2)

@@ -68,6 +68,7 @@ def test_a_pair_of_one_family_finds_its_entries(first: str, second: str) -> None
         assert set(one.look_up(ID)) == set()
 
 
+@pytest.mark.slow
 def test_a_dual_daemon_leads_between_families() -> None:
     with Stacks() as network:
         both = network.run_on("127.77.0.3", "::1")

@@ -144,6 +144,7 @@ def test_a_service_that_hangs_is_withdrawn(network: Network, port: int) -> None:
             network.dht(owner, "delete", ID)
 
 
+@pytest.mark.slow
 def test_a_killed_daemon_forgets_processes_and_keeps_checks(network: Network, port: int) -> None:
     owner = network.daemons[3]
     other = free_port()

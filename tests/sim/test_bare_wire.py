@@ -57,6 +57,7 @@ def test_only_an_empty_lookup_is_complete() -> None:
     assert net.lookup(net.hosts[2], KEYS[1]).complete
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_when_half_of_them_die() -> None:
     net = grown()
     owners = dict(zip(KEYS, net.hosts, strict=False))

@@ -38,6 +38,7 @@ def lookups(**given: Any) -> Lookups:
         {"eclipse": 8, "late": True, "site": True},
     ],
 )
+@pytest.mark.slow
 def test_a_key_with_attackers_around_it_is_found(given: dict[str, Any], figure: Callable[[str, object], None]) -> None:
     outcome = lookups(**given)
     figure("lookups that found the entry", f"{outcome.found} of {outcome.total}")

@@ -112,6 +112,7 @@ def test_an_entry_survives_the_death_of_a_third(seeds: range) -> None:
 
 @pytest.mark.parametrize("wait", [0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 4), marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_an_entry_deleted_in_publication_is_gone(wait: float, seeds: range) -> None:
     for seed in seeds:
         net = grown(seed, 24, LinkModels(loss=0.05))

@@ -140,6 +140,7 @@ def test_a_short_outage_changes_nothing() -> None:
     assert all(set(host.node.state.table) >= before[host] for host in net.hosts)
 
 
+@pytest.mark.slow
 def test_an_unplugged_node_blames_nobody() -> None:
     net = grown(6, 24)
     owner = net.hosts[0]
@@ -171,6 +172,7 @@ def test_a_partition_works_and_merges_again(seed: int) -> None:
     assert not_finding(net, net.hosts, west[0]) == not_finding(net, net.hosts, east[0]) == [], f"seed {seed}"
 
 
+@pytest.mark.slow
 def test_separate_halves_merge_by_one_node() -> None:
     net = Network(7)
     net.add()

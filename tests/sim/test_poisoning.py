@@ -440,6 +440,7 @@ def test_one_network_of_liars_is_one_voice(figure: Callable[[str, object], None]
 
 
 @pytest.mark.parametrize(("machines", "at_most"), [(254, 10), (1, 1)])
+@pytest.mark.slow
 def test_ten_thousand_ids_get_one_share(machines: int, at_most: int, figure: Callable[[str, object], None]) -> None:
     """Of the 60 to 70 contacts of a node among 300 they get 10 with a whole /24, and 1 with one address."""
     net = settled(9, 300)

@@ -32,12 +32,14 @@ def test_entries_go_with_their_leases() -> None:
     assert report.traffic.renewals_per_node_s > 0
 
 
+@pytest.mark.slow
 def test_leases_twice_as_long_miss_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Plan, "policy", replace(DEFAULT, heartbeats_in_lease=2 * DEFAULT.heartbeats_in_lease))
     missed = SCENARIOS["power-cut"].shortfalls(cut_off())
     assert [words.split()[0] for words in missed] == ["gone_p50_s", "gone_max_s"]
 
 
+@pytest.mark.slow
 def test_an_entry_that_stays_is_watched_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Plan, "policy", replace(DEFAULT, heartbeats_in_lease=20.0))
     report = cut_off()

@@ -13,6 +13,7 @@ from dhtd.sim.places import scattered
 
 
 @pytest.mark.parametrize(("nat", "reach"), [(None, Reach.PUBLIC), (Nat(lifetime=60.0), Reach.UNKNOWN)])
+@pytest.mark.slow
 def test_return_visits_through_a_nat_prove_nothing(nat: Nat | None, reach: Reach) -> None:
     net = Network(1, address=scattered)
     others = [net.add(start=False) for _ in range(60)]

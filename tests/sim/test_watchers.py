@@ -71,6 +71,7 @@ def test_a_wrong_update_is_counted(is_made_up: bool) -> None:
     assert "wrong is 1, and is to be 0" in SCENARIOS["watchers"].shortfalls(replace(report, lookups=small().lookups))
 
 
+@pytest.mark.slow
 def test_watchers_and_owners_may_leave() -> None:
     watches = Simulation(replace(SMALL, churn=60.0)).run().watches
     assert watches.changes > 10

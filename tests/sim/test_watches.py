@@ -13,6 +13,7 @@ from dhtd.core.ids import Id
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
+from tests.strategies import scaled
 
 HOSTS = 6
 KEYS = [Id(5), Id(2**255)]
@@ -157,3 +158,4 @@ class Watches(RuleBasedStateMachine):
 
 
 TestWatches = Watches.TestCase
+TestWatches.settings = scaled(50, 40)
