@@ -309,6 +309,6 @@ def test_a_flood_in_one_name_spares_the_reserve(
         net.run_for(1.0)
     figure("pings of other contacts answered", f"{answered} of {asked}")
     figure("pongs a second for the flood", f"{flood.answers.total() / flood.seconds:.0f} of {RATE}")
-    assert answered == asked > 1_000
+    assert answered == asked > 900
     assert asking.worked == asking.asked
     assert flood.answers.total() < 2_048 * (DEFAULT.rate_burst + flood.seconds)

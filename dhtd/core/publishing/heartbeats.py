@@ -141,8 +141,8 @@ class Heartbeats:
         for contact in self._timers.pop_due(now):
             attempts.do(self._beat, contact, now)
 
-    def slept(self, now: float) -> None:
-        """This machine stood still, and leases may have run out: ask all holders soon."""
+    def may_have_ended(self, now: float) -> None:
+        """This machine stood still, or reaches a network again. Leases may have ended: ask all holders soon."""
         for contact in self._holders:
             self._timers.set(contact, now + self._rng.random() * self.lease.period / 2)
 
@@ -193,10 +193,7 @@ class Heartbeats:
             self._compare(asked, holder, result.held if seconds else 0, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """A holder has not answered: it counts if somebody else has answered since, or if it has refused.
-
-        Otherwise the patrol finds out, and the next beat does what follows.
-        """
+        """A holder has not answered: it counts if it has refused, or if somebody else has answered."""
         self._in_flight -= 1
         asked, holder = self._asked(query)
         if holder is None:
@@ -267,7 +264,9 @@ class Heartbeats:
         holder = self._holders[contact]
         holder.repeats = False
         self._timers.set(contact, self._next_beat(holder, now))
-        self._ask(contact, holder, now)
+        overlay = self._overlays.of(contact.endpoint)
+        if overlay is None or overlay.is_joined or not holder.was_asked:  # else it waits until a network is reached
+            self._ask(contact, holder, now)
 
     def _compare(self, contact: Contact, holder: Holder, held: int, now: float) -> None:
         """Put right what a holder has of ours, if it is not as many records as it took."""
@@ -294,6 +293,7 @@ class Heartbeats:
             seconds = self.lease.seconds if self._farewell is None else self._farewell
         request = Renew(self.lease.session, seconds, holder.token)
         self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
+        holder.was_asked = True
         self._in_flight += 1
 
     def _asked(self, query: Asked) -> tuple[Contact, Holder | None]:

@@ -33,11 +33,13 @@ class Holder:
         "slot",
         "surplus",
         "token",
+        "was_asked",
         "watches",
     )
 
     def __init__(self) -> None:
         self.entries: dict[RecordKey, OwnEntry] = {}  # that it has taken
+        self.was_asked = False  # since this node knows of it
         self.watches: dict[bytes, Watching] = {}  # by packed key
         self.token = b""  # for the next renewal
         self.misses = 0  # heartbeats in a row without an answer

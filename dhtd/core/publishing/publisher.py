@@ -1,7 +1,6 @@
 """Own records as a whole: entered, published, looked after, deleted and withdrawn, and put back after a restart.
 
 The life of a publication:
-
 1. It begins when a command asks for it, or when its entry is due (`OwnRecords`).
 2. If a withdrawal of the entry is under way, it is held back until that is over: a withdrawal must not undo it.
 3. It waits until the network is reached, as long as its commands have patience.
@@ -193,14 +192,15 @@ class Publisher:
         self.upheavals.moved(now)
 
     def slept(self, seconds: float, now: float) -> None:
-        """This machine stood still: see `Upheavals.slept`. Leases may have run out meanwhile."""
+        """This machine stood still: see `Upheavals.slept`."""
         self.upheavals.slept(seconds, now)
-        self.heartbeats.slept(now)
+        self.heartbeats.may_have_ended(now)
 
     def reached(self, family: int, now: float) -> None:
         """The network of a family is reached."""
         self.upheavals.joined(family, now)
         self.withdrawals.joined(family, now)
+        self.heartbeats.may_have_ended(now)
 
     def doubtful(self, contact: Contact, now: float) -> None:
         """A contact has missed a query: if it holds own entries, it is asked soon."""

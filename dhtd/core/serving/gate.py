@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL, Counters
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import BadQuery, FindNode, FindValue, Ping, Query
+from dhtd.core.messages import BadQuery, FindNode, FindValue, Ping, Query, Renew
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.malformed import Malformed
@@ -48,15 +48,15 @@ class Gate:
         """Answer a query above a limit with silence, unless a token proves its sender, or it may be a contact's.
 
         Somebody else may have used up the sender's limit, in its very name. Queries that are proved have a rate of
-        their own. Silence could cost us a contact that answers us: its ping, or find without a token, gets a brief
-        answer. By that it can prove itself, and keeps us for alive.
+        their own. Silence could cost us a contact that answers us: its ping, and its find or renewal without a good
+        token, get a brief answer. By that it can prove itself, and keeps us for alive.
         """
         counters = self._counters
         if cap == RATE_LIMIT and type(query) is Query:
             if self._responder.is_proved(query.request, source, now):
                 if self.limit.allows_proved(source, now):
                     return self._responder.answer(query, source, size, now)
-            elif isinstance(query.request, Ping | FindNode | FindValue) and self._overlays.answers_us(source):
+            elif isinstance(query.request, Ping | FindNode | FindValue | Renew) and self._overlays.answers_us(source):
                 if self.limit.allows_brief(now):
                     counters.cut_short += 1
                     counters.caps_hit[cap] += 1

@@ -159,12 +159,17 @@ class Responder:
         return self._tokens.is_valid(request.token, source[:-2], self._key(request), now)
 
     def brief_answer(self, query: Query, source: Endpoint, now: float) -> bytes:
-        """Return the datagram that answers a ping as ever, and a find with a token alone, or with an error."""
+        """Return the datagram that answers a ping as ever, and a find with a token alone, or with an error.
+
+        A renewal that is not proved gets a token as ever.
+        """
         request = query.request
-        assert isinstance(request, Ping | FindNode | FindValue)
+        assert isinstance(request, Ping | FindNode | FindValue | Renew)
         self._counters.queries_received[METHODS[type(request)]] += 1
         if isinstance(request, Ping):
             return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
+        if isinstance(request, Renew):
+            return self._renewed(query, request, source, now)
         if not self._codec.traits.tells_more:
             return self._codec.encode_error(query.tid, self._own_id_towards(source), ERROR_SERVER, "busy")
         token = self._tokens.issue(source[:-2], self._key(request), now)

@@ -19,8 +19,9 @@ from dhtd.core.events import Handle, WatchUpdate
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 
-_MOMENT_MAX: Final = 5.0  # seconds; it doubles while nothing comes of the questions
-MOMENT: Final = 0.15  # seconds: most holders tell of the same removal within these
+_PATIENCE: Final = 3  # rounds of questions; then the moment doubles with each that nothing comes of
+_MOMENT_MAX: Final = 5.0  # seconds
+_MOMENT: Final = 0.15  # seconds: most holders tell of the same removal within these
 
 
 class Word:
@@ -54,10 +55,10 @@ class OwnWatch:
         "_told",
         "is_refused",
         "key",
-        "moment",
         "ops",
         "packed_key",
         "pause",
+        "rounds",
         "told_at",
         "words",
     )
@@ -68,7 +69,7 @@ class OwnWatch:
         self.ops: dict[Handle, None] = {}
         self.words: dict[Contact, Word] = {}
         self.pause = pause  # seconds until the next attempt to find holders
-        self.moment = MOMENT  # seconds until holders are asked about what another one has removed
+        self.rounds = 0  # of questions that nothing came of
         self.is_refused = False  # some nodes near the key do not tell us of changes
         self.told_at = float("-inf")  # when the commands were told last
         self._local: dict[Endpoint, None] = {}  # what this node knows itself
@@ -148,8 +149,14 @@ class OwnWatch:
             if word.is_unsure or not word.questioned.isdisjoint(word.named()):
                 asked.append(contact)
             word.questioned = set()
-        self.moment = min(2 * self.moment, _MOMENT_MAX)
+        self.rounds += 1
         return asked
+
+    @property
+    def moment(self) -> float:
+        """Seconds until holders are asked about what another one has removed."""
+        patience_lost = min(max(0, self.rounds - _PATIENCE), 8)
+        return min(_MOMENT * float(1 << patience_lost), _MOMENT_MAX)
 
     def forget_lost(self, families: Collection[int]) -> None:
         """The nodes near the key have told what they have: what lost holders of these families said counts no more."""
@@ -200,7 +207,7 @@ class OwnWatch:
             return []
         self._shown, self._told, self.told_at = there, holders, now
         if removed:
-            self.moment = MOMENT
+            self.rounds = 0
         return [WatchUpdate(op, self.key, tuple(there), added, removed, holders) for op in self.ops]
 
     def add(self, op: Handle) -> list[WatchUpdate]:
