@@ -20,6 +20,8 @@ from dhtd.core.messages import (
     FindValue,
     Found,
     Ping,
+    Renew,
+    Renewed,
     Reply,
     Request,
     Result,
@@ -29,7 +31,7 @@ from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SEVEN, contact, endpoint
-from tests.records import hold_peer, to_store, to_withdraw
+from tests.records import SESSION, hold_peer, to_store, to_withdraw
 
 KEY = Id(77)
 FRIEND, STRANGER = contact(9), contact(10)
@@ -110,6 +112,16 @@ def test_a_flooding_contact_gets_brief_answers() -> None:
     bench.now += 1.0
     whole = [result(bench, FindNode(KEY, proof)) for _ in range(100)]
     assert sum(found is not None for found in whole) == 3  # by the source's limit, and by each of two lanes
+
+
+def test_a_renewal_in_a_flood_gets_its_token() -> None:
+    bench = flooded()
+    renewed = result(bench, Renew(SESSION, 60, b""))
+    assert isinstance(renewed, Renewed)
+    assert renewed.held is None
+    proved = result(bench, Renew(SESSION, 60, renewed.token))
+    assert isinstance(proved, Renewed)
+    assert proved.held == 0
 
 
 def test_strangers_above_the_limit_get_no_answer() -> None:
