@@ -162,8 +162,8 @@ def _caps(texts: list[str]) -> tuple[CapNumber, ...]:
         if name in CAPS_APART:
             raise ConfigError(f"{name} has a setting of its own: {CAPS_APART[name]}")
         if name not in counters.CAPS:
-            others = ", ".join(cap for cap in counters.CAPS if cap not in CAPS_APART)
-            raise ConfigError(f"{shown(name)} is none of {others}")
+            others = ", ".join([cap for cap in counters.CAPS if cap not in CAPS_APART][:8])
+            raise ConfigError(f"{shown(name)} is none of {others}, ...: see CAPS in dhtd(8)")
         if name in numbers:
             raise ConfigError(f"{name} is named twice")
         if not 1 <= number <= CAP_MAX:

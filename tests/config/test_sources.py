@@ -69,7 +69,7 @@ def refusal(options: dict[str, object] | None = None, environ: dict[str, str] | 
         load_settings(options or {}, environ or {})
     assert (type(caught.value), caught.value.code, caught.value.exit_status) == (ConfigError, "bad-configuration", 2)
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
+    assert len(str(caught.value)) < 400
     return str(caught.value)
 
 
