@@ -302,13 +302,13 @@ def test_a_flood_in_one_name_spares_the_reserve(
     asked = answered = 0
     for _ in range(10):
         for other in others:
-            for _ in range(8):
+            for _ in range(9):
                 asked += 1
                 answered += reply_of(target, Ping(), other.contact, net.now) is not None
         asking.everything(others[0])
         net.run_for(1.0)
     figure("pings of other contacts answered", f"{answered} of {asked}")
     figure("pongs a second for the flood", f"{flood.answers.total() / flood.seconds:.0f} of {RATE}")
-    assert answered == asked > 900
+    assert answered == asked > 1_000
     assert asking.worked == asking.asked
     assert flood.answers.total() < 2_048 * (DEFAULT.rate_burst + flood.seconds)

@@ -26,6 +26,7 @@ SPINS_MAX = 800_000  # turns of an empty loop, some tens of milliseconds: longer
     ("entries", "kills"),
     [
         (100, 3),
+        pytest.param(200, 6, marks=pytest.mark.slow),
         pytest.param(1_000, 25, marks=pytest.mark.slow),
         pytest.param(1_000, 1_000, marks=pytest.mark.long),
     ],

@@ -32,6 +32,7 @@ class View:
         self.key = key
         self.op = op
         self.endpoints: set[Endpoint] | None = None
+        self._holders = 0
         self._read = len(host.events)  # those of an earlier run have other handles
 
     def read(self) -> None:
@@ -43,7 +44,9 @@ class View:
                 assert (len(added), len(removed)) == (len(event.added), len(event.removed))
                 assert not added & before
                 assert removed <= before
-                assert self.endpoints is None or added or removed or event.holders >= 0
+                changes = added or removed or self.endpoints is None
+                assert changes or bool(event.holders) != bool(self._holders)  # an update says something new
+                self._holders = event.holders
                 self.endpoints = (before | added) - removed
                 assert set(event.endpoints) == self.endpoints
         self._read = len(self.host.events)

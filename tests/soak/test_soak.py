@@ -232,7 +232,7 @@ from tests.soak.__main__ import _end
 from tests.soak.swarm import Swarm
 signal.signal(signal.SIGTERM, _end)
 with Swarm() as swarm:
-    swarm.populate(2)
+    swarm.populate(4)
     print(*(daemon.process.pid for daemon in swarm.daemons), flush=True)
     time.sleep(600)
 """
@@ -248,7 +248,7 @@ def test_however_it_ends_no_daemon_stays_behind(number: signal.Signals) -> None:
     ) as started:
         assert started.stdout is not None
         pids = [int(word) for word in started.stdout.readline().split()]
-        assert len(pids) == 2
+        assert len(pids) == 4
         assert all(probe(pid) for pid in pids)
         started.send_signal(number)
     deadline = time.monotonic() + DEADLINE
