@@ -42,7 +42,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 # What misses a goal of its scenario, and why.
-MISSES = {"power-cut": "the median is about 50 s, and 51.6 s of the 34 entries of this small run"}
+MISSES = {"power-cut": "the median is about 50 s, and 51.2 s of the 34 entries of this small run"}
 
 # These have siblings in tests/sim/test_faults.py that are quicker.
 LONG = {

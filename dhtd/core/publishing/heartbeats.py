@@ -1,15 +1,17 @@
 """Heartbeats: the lease of own records is renewed at each node that holds some of them, by one query for all.
 
 1. A node that has taken a record is asked in every period to renew our session. Its answer has a token for the next
-   renewal, and the number of records that it holds for us. The holders are asked in step, at ten a second, so that
-   their leases end together: an entry is found until the last of them lets go.
+   renewal, and the number of records that it holds for us. The holders are asked in step, so that their leases end
+   together (`Step`): an entry is found until the last of them lets go.
 2. The token may be too old, or there may be none yet. Then nothing is renewed, and the same query goes out once more,
    with the token of the answer.
 3. A node that holds fewer records than it took has lost some: `Restock` stores them there again.
 4. A node that holds more of them, twice in a row, has some that we withdrew: a restart may bring them back. It is told
    to drop all, and restocked.
 5. A node that misses two heartbeats is lost: its records are published anew. A miss while nobody else answers may mean
-   that the network is down: then `Patrol` pings the node beside a witness.
+   that the network is down: then `Patrol` pings one such node beside a witness. While a network is known to be down,
+   nobody there is asked.
+6. Where another node is at its place, a node is lost as well, but nothing hurries for that: IDs may change often.
 
 So holders are kept, rather than looked up again and again. The watches that a node holds for us are renewed by the same
 queries, and count as records do.
@@ -174,7 +176,8 @@ class Heartbeats:
         assert isinstance(query.request, Renew)
         # Another node is at its place.
         if contact != asked:
-            self._lose(asked, now)
+            self._let_go(asked, now)
+            self._patrol.taken_over(asked, now)
             return
         holder.token = result.token
         # The token was not good: ask once more with the new one. A node that never takes its own token is no holder.
@@ -203,8 +206,7 @@ class Heartbeats:
             self._missed(asked, holder, now)
         elif self._farewell is None and self._patrol.has_lost(asked, now):
             self._lose(asked, now)
-        elif self._farewell is None:
-            self._set_next(asked, now, self.lease.period / 2)
+        elif self._farewell is None and not self._patrol.is_busy:  # one is enough to learn whether there is a network
             self._patrol.suspect([asked], now)
 
     def give_up(self, now: float) -> None:
@@ -282,8 +284,8 @@ class Heartbeats:
             self._ask(contact, holder, now, seconds=0)
 
     def _next_beat(self, holder: Holder, now: float) -> float:
-        lasts = len(self._holders) / self._requester.policy.heartbeat_rate
-        return self._step.next_for(holder.slot, lasts, self.lease.period, now)
+        rate = self._requester.policy.heartbeat_rate
+        return self._step.next_for(holder.slot, len(self._holders), rate, self.lease.period, now)
 
     def _set_next(self, contact: Contact, now: float, pause: float) -> None:
         self._timers.set(contact, now + self._step.jittered(pause))
@@ -311,10 +313,12 @@ class Heartbeats:
             self._set_next(contact, now, self.lease.period / 2)
 
     def _lose(self, contact: Contact, now: float) -> None:
-        holder = self._forget(contact)
-        for key, watching in holder.watches.items():
-            watching.lost(key, contact, now)
+        self._let_go(contact, now)
         self._patrol.lost(contact, now)
+
+    def _let_go(self, contact: Contact, now: float) -> None:
+        for key, watching in self._forget(contact).watches.items():
+            watching.lost(key, contact, now)
 
     def _restock(self, contact: Contact, holder: Holder, now: float) -> None:
         """Have a holder take again what it should have; ever more rarely at one that loses it again and again."""

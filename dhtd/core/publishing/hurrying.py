@@ -83,10 +83,11 @@ class Hurrying:
         """Whether a contact holds an entry that nothing has hurried since its publication."""
         return any(contact in entry.replicas for entry in self._records.reach.some(contact))
 
-    def holder_lost(self, contact: Contact, now: float) -> list[Contact]:
+    def holder_lost(self, contact: Contact, now: float, *, is_silent: bool = True) -> list[Contact]:
         """A node is given up: publish soon the entries that have lost half of their holders by it.
 
-        Where a lease is renewed, the loss of one is enough. Return further holders, which may have gone with it: those
+        Where a lease is renewed, the loss of one that `is_silent` is enough. Nodes that change their IDs every minute
+        would have entries published without end. Return further holders, which may have gone with it: those
         of entries that have lost more than one.
         """
         doubtful: dict[Contact, None] = {}
@@ -96,7 +97,7 @@ class Hurrying:
                 entry.lost += (contact,)
                 if len(entry.lost) > 1:
                     doubtful.update(dict.fromkeys(other for other in entry.replicas if other not in entry.lost))
-                if self._lease.is_renewed:
+                if self._lease.is_renewed and is_silent:
                     self._replace(entry, now)
                 elif 2 * len(entry.lost) >= len(entry.replicas):
                     self._hurry(entry, self._records.soon(now), self._policy.republish_gap)

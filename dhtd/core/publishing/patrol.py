@@ -90,6 +90,11 @@ class Patrol:
         self._pause = requester.policy.patrol  # seconds until the turn after the next one
         self._next_at = now + self._pause
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody is being pinged."""
+        return bool(self._under_way or self._waiting)
+
     def next_timeout(self) -> float | None:
         """Return when `go_round` pings somebody; None while there is nobody to ping."""
         if not len(self._records) or not self._requester.policy.patrol or self._lease.is_renewed:
@@ -141,6 +146,10 @@ class Patrol:
             suspects += self._some_holders(_ENTRIES)
         self.suspect(suspects, now)
 
+    def taken_over(self, holder: Contact, now: float) -> None:
+        """Another ID is at the place of a holder. One new ID is no sign that many nodes die, nor a reason to hurry."""
+        self.suspect(self._hurrying.holder_lost(holder, now, is_silent=False), now)
+
     def has_lost(self, holder: Contact, now: float) -> bool:
         """Whether a node was given up lately."""
         until = self._gone.get(holder)
@@ -150,10 +159,10 @@ class Patrol:
         return until is not None
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """The holder is there, unless its place has another ID by now. One new ID is no sign that many nodes die."""
+        """The holder is there, unless its place has another ID by now."""
         self._under_way.discard(query.endpoint)
         if query.id is not None and contact.id != query.id:
-            self.suspect(self._hurrying.holder_lost(Contact(query.id, query.endpoint), now), now)
+            self.taken_over(Contact(query.id, query.endpoint), now)
         self._go_on(now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
