@@ -1,7 +1,8 @@
 """The one exception tree.
 
 Each class has a stable `code` for programs, and an exit status of section "EXIT STATUS" of dht(1). Its message tells a
-person what went wrong. Codes are a promise: they appear in `--json` output and on the control socket.
+person what went wrong. Codes are a promise: they appear in `--json` output and on the control socket. This file is long
+because the tree is one.
 
 Two families never reach a user: `WireError` (a peer sent bytes that are not a message) is counted and answered with
 silence, and a plain `ValueError` or `AssertionError` from `dhtd.core` means that our own code misused it.
@@ -147,6 +148,12 @@ class TooManyEntries(DhtdError):
     """This node is at its limit of entries, or of ports of one ID."""
 
     code = "too-many-entries"
+
+
+class TooManyValues(DhtdError):
+    """This node keeps as many values as it can."""
+
+    code = "too-many-values"
 
 
 class TooManyWatches(DhtdError):

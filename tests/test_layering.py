@@ -39,7 +39,7 @@ ROOMS = [
     *("ids", "names", "endpoint", "timers", "policy", "round_trips", "address_groups"),
     "records",
     *("messages", "codec", "counters", "events"),
-    *("address", "storage", "routing", "querying", "membership", "publishing", "watching", "serving"),
+    *("address", "storage", "routing", "querying", "membership", "publishing", "watching", "values", "serving"),
     *("news", "machine", "commands", "node"),
 ]
 
@@ -359,16 +359,17 @@ for arguments in {commands!r}:
     assert "dhtd.control.client" in loaded_by(code)
 
 
-def test_only_sealed_datagrams_import_libsodium() -> None:
+@pytest.mark.parametrize("module", ["dhtd.wire.sealed", "dhtd.wire.signatures"])
+def test_libsodium_is_waited_for_where_it_serves(module: str) -> None:
     users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "nacl"}
-    assert users == {"dhtd.wire.sealed"}
+    assert users == {"dhtd.wire.sealed", "dhtd.wire.signatures"}
     users = {
-        module
-        for module, imports in IMPORTS.items()
+        user
+        for user, imports in IMPORTS.items()
         for found in imports
-        if found.module == "dhtd.wire.sealed" and found.at_run_time and found.at_top
+        if found.module == module and found.at_run_time and found.at_top
     }
-    assert users == set(), "a node without a network key must not wait for it"
+    assert users == set(), "a node without a network key, and without signed values, must not wait for it"
 
 
 def test_only_checks_by_http_import_h11() -> None:

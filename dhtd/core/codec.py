@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact, FindNode, FindValue, Message, Query, Request, Result, message
+from dhtd.core.records import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,14 @@ class PackedContacts:
 Choose = Callable[[Id, Sequence[Endpoint], int], Sequence[Endpoint]]
 
 
-class Values(NamedTuple):
+class Named(NamedTuple):
     """The endpoints of an answer to find_value, and what chooses from them where not all fit."""
 
     endpoints: Sequence[Endpoint] = ()
     choose: Choose | None = None
 
 
-NOTHING: Final = Values()
+NOTHING: Final = Named()
 
 
 @message
@@ -90,7 +91,7 @@ class Codec(Protocol):
         """Return the datagram. A find without a token is padded, because a whole answer may be 3 times as long."""
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
-        """Return the datagram that answers ping, store, withdraw and changed."""
+        """Return the datagram that answers ping, store, withdraw, changed and put."""
 
     def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
         """Return `contacts` in the form that `encode_found` takes."""
@@ -103,7 +104,7 @@ class Codec(Protocol):
         token: bytes,
         packed: PackedContacts,
         room: Room,
-        values: Values = NOTHING,
+        named: Named = NOTHING,
         others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node or find_value, within the `room`. The codec alone knows what fits.
@@ -118,7 +119,34 @@ class Codec(Protocol):
         """
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
-        """Return the datagram that answers find_node or find_value with nothing but a token, and `more`."""
+        """Return the datagram that answers a find with nothing but a token, and `more`."""
+
+    def encode_got(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        packed: PackedContacts,
+        room: Room,
+        held: Value | int | None,
+        lasts: int,
+        others: PackedContacts | None = None,
+    ) -> bytes:
+        """Return the datagram that answers get: the value first, then contacts, as many as there is room for.
+
+        A value may be so long that the datagram is longer than the `room`; then only a requester that has proved its
+        address is given it. `more` is set where the value was left out, or contacts were beside one.
+        """
+
+    def key_of(self, value: Value) -> Id:
+        """Return the key of a value: the hash of its data, or of its public key and salt."""
+
+    def is_genuine(self, value: Value) -> bool:
+        """Whether the signature is that of the owner of the public key. What never changes needs none.
+
+        It takes 54 us, so the source is charged before.
+        """
 
     def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
         """Return the datagram that answers renew."""

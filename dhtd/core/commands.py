@@ -22,8 +22,10 @@ from dhtd.core.querying.lookup import Lookup
 from dhtd.core.querying.operations import Operations, start
 from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.single_query import SingleQuery
-from dhtd.core.records import Peer, RecordKey
+from dhtd.core.records import Peer, RecordKey, Value
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.values.reading import Reading, Wanted
+from dhtd.core.values.values import Values
 from dhtd.core.watching.watching import Watching
 
 
@@ -39,6 +41,7 @@ class Commands:
         "_publisher",
         "_requester",
         "_settle",
+        "_values",
         "_waiting",
         "_watching",
     )
@@ -52,6 +55,7 @@ class Commands:
         handles: Handles,
         publisher: Publisher,
         watching: Watching,
+        values: Values,
         settle: Callable[[float], None],
         caps_hit: dict[str, int],
     ) -> None:
@@ -63,9 +67,12 @@ class Commands:
         self._handles = handles
         self._publisher = publisher
         self._watching = watching
+        self._values = values
         self._settle = settle
         self._caps_hit = caps_hit
-        self._asking: dict[Handle, SingleQuery | Lookup | Bootstrap] = {}  # commands that end with their owner
+        self._asking: dict[
+            Handle, SingleQuery | Lookup | Reading | Bootstrap
+        ] = {}  # commands that end with their owner
 
     def ping(self, endpoint: Endpoint, now: float) -> Handle:
         """Ping an endpoint; ends with `Answered` or `Unanswered`."""
@@ -152,6 +159,47 @@ class Commands:
             self._settle(now)
         return op
 
+    def get(self, key: Id, now: float, *, signed: bool = False) -> Handle:
+        """Find the value under `key`; `GetProgress` at each better one, ends with `GetDone`.
+
+        Only a `signed` value counts, where that is said: others can put an unsigned one in its way.
+        """
+        self.check_free()
+        op, report = self._handles.begin(), self._operations.report_to(self._told)
+        reading = self._asking[op] = self._values.read(op, Wanted(key, signed), report, now)
+        try:
+            self._waiting.begin(reading, Patience.SOME, now)
+        finally:
+            self._settle(now)
+        return op
+
+    def put(
+        self, key: Id, value: Value, now: float, *, wanted: int = 1, cas: int | None = None, keep: bool = True
+    ) -> Handle:
+        """Publish a value, and keep it in the network if that is said; ends with `ValuePut`.
+
+        - The caller has seen that the value is genuine, and that `check_value_room` does not object.
+        - A kept one is published again until so many nodes as are `wanted` hold it.
+        - With a `cas`, a node takes it in place of a value with this seq only.
+        """
+        op = self._handles.begin()
+        try:
+            self._values.keeping.put(op, key, value, now, wanted=wanted, cas=cas, keep=keep)
+        finally:
+            self._settle(now)
+        return op
+
+    def drop_value(self, key: Id, now: float) -> bool:
+        """Keep the value under `key` no longer; return whether one was kept. Its copies expire."""
+        try:
+            return self._values.keeping.drop(key, now)
+        finally:
+            self._settle(now)
+
+    def check_value_room(self, key: Id) -> None:
+        """Raise `TooManyValues` where a value under this key is not taken."""
+        self._values.own.check_room(key)
+
     def bootstrap(self, endpoints: Iterable[Endpoint], now: float) -> Handle:
         """Join the network by these endpoints; ends with `Bootstrapped`."""
         self.check_free()
@@ -173,7 +221,7 @@ class Commands:
         asking = self._asking.pop(op, None)
         if asking is not None:
             self._handles.end(op)
-            if isinstance(asking, Lookup):
+            if isinstance(asking, Lookup | Reading):
                 self._waiting.forget(asking)
             asking.cancel()
 

@@ -36,6 +36,13 @@ CLAIMS: Final = "claims"
 STORE_ENTRIES: Final = "store_entries"
 STORE_ENTRIES_PER_KEY: Final = "store_entries_per_key"
 STORE_ENTRIES_PER_SOURCE: Final = "store_entries_per_source"
+VALUES: Final = "values"
+VALUE_KIB: Final = "value_kib"
+VALUES_PER_SOURCE: Final = "values_per_source"
+VALUE_KIB_PER_SOURCE: Final = "value_kib_per_source"
+SIGNATURES: Final = "signatures"
+SIGNATURES_PER_SOURCE: Final = "signatures_per_source"
+OWN_VALUES: Final = "own_values"
 WATCHES: Final = "watches"
 WATCHES_PER_KEY: Final = "watches_per_key"
 WATCHES_PER_SOURCE: Final = "watches_per_source"
@@ -49,12 +56,19 @@ CAPS: Final = (
     STORE_ENTRIES_PER_SOURCE,  # an entry is refused
     CHANGES,  # a store or a withdrawal is refused for the rest of a minute
     CHANGES_PER_SOURCE,  # the same
+    VALUES,  # a value is refused, or evicted for another
+    VALUE_KIB,  # the same
+    VALUES_PER_SOURCE,  # a value is refused
+    VALUE_KIB_PER_SOURCE,  # the same
+    SIGNATURES,  # a signed value is refused, since others take all the time for signatures
+    SIGNATURES_PER_SOURCE,  # a signed value is refused
     WATCHES,  # a watch is refused
     WATCHES_PER_KEY,  # the same
     WATCHES_PER_SOURCE,  # the same
     OPERATIONS,  # a command is refused
     OWN_ENTRIES,  # an own entry is refused
     OWN_PORTS,  # the same
+    OWN_VALUES,  # an own value is refused
     OWN_WATCHES,  # an own watch is refused
     ENTRY_HOLDERS,  # the holder that would let go first is forgotten, and will not be told of a deletion
     WITHDRAWALS,  # a holder that has not let go of an entry, one of the first deleted, is not asked for it any more
@@ -89,6 +103,7 @@ class Counters:
     unmatched: int = 0  # replies and errors that belong to no query in flight
     own_id_claimed: int = 0  # datagrams under our own ID, or contacts named with it elsewhere: taken for nothing
     repeated: int = 0  # stores and withdrawals that had been taken before: sent again or replayed, and not done again
+    forged: int = 0  # values in answers that have another key, or a bad signature
     changes_refused: int = 0  # stores and withdrawals beyond the number that is remembered
     queries_received: dict[str, int] = field(default_factory=lambda: dict.fromkeys(METHODS.values(), 0))  # by method
     bad_queries: int = 0  # answered with an error: unknown method, bad arguments, bad token, full

@@ -9,6 +9,7 @@ from typing import NamedTuple, NewType
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Result
+from dhtd.core.records import Value
 
 Handle = NewType("Handle", int)
 
@@ -94,6 +95,68 @@ class WatchUpdate:
     added: tuple[Endpoint, ...]  # since the update before
     removed: tuple[Endpoint, ...]
     holders: int  # other nodes that tell us of changes
+
+
+@dataclass(frozen=True, slots=True)
+class GetProgress:
+    """A node has given a value that supersedes all that were found before."""
+
+    op: Handle
+    value: Value
+    stats: LookupStats
+
+
+class Copy(NamedTuple):
+    """What a node holds under a key."""
+
+    contact: Contact
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class GetDone:
+    """A get has ended. The value is the newest of all that have proved themselves.
+
+    - `copies`: the nodes that hold it. This one may hold it as well: `is_ours`.
+    - `stale`: nodes that hold what it supersedes. They are sent the value.
+    - `conflicting`: nodes that hold another value with the same seq: the owner has signed both.
+    - `complete`: the search went through, and some node of each family has answered in which we know contacts.
+    """
+
+    op: Handle
+    key: Id
+    value: Value | None
+    copies: tuple[Contact, ...]
+    stale: tuple[Copy, ...]
+    conflicting: tuple[Copy, ...]
+    is_ours: bool
+    stats: LookupStats
+    closest: tuple[Contact, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePut:
+    """A value was placed: `replicas` hold it, of each family K at most; `asked` nodes were asked to.
+
+    Where a node holds what supersedes it, that is `newer`, and the value was placed nowhere.
+    """
+
+    op: Handle
+    key: Id
+    replicas: tuple[Contact, ...]
+    asked: int
+    refusals: tuple[Error, ...] = ()
+    newer: Value | None = None
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSuperseded:
+    """Others have put a value that supersedes one that this node keeps. From now on it keeps that one."""
+
+    key: Id
+    value: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +277,8 @@ class Unheld:
     refused: bool = True
 
 
-Progress = LookupProgress | WatchUpdate  # more follows
-Outcome = Progress | Answered | Unanswered | LookupDone | Published | Withdrawn | CannotWithdraw | Bootstrapped | GaveUp
-Event = Outcome | Republished | Joined | Isolated | Unreached | Unheld
+Progress = LookupProgress | GetProgress | WatchUpdate  # more follows
+Done = Answered | Unanswered | LookupDone | GetDone | ValuePut | Published | Withdrawn | CannotWithdraw | Bootstrapped
+Outcome = Progress | Done | GaveUp
+Unasked = Republished | ValueSuperseded | Joined | Isolated | Unreached | Unheld  # of no command
+Event = Outcome | Unasked

@@ -9,21 +9,28 @@ request that a reply answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeVar, dataclass_transform, final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
+from dhtd.core.records import Mutable, Value
 
 ERROR_GENERIC = 201
 ERROR_SERVER = 202  # busy, full
 ERROR_PROTOCOL = 203  # bad arguments, bad token
 ERROR_METHOD = 204  # unknown method
+ERROR_DATA = 205  # a value of too many bytes; these and those below are of BEP 44
+ERROR_SIGNATURE = 206  # a signature that is not good
+ERROR_SALT = 207  # a salt of too many bytes
+ERROR_CAS = 301  # another value than the expected one is held
+ERROR_SEQ = 302  # a newer value is held
 
 SESSION_SIZE = 16  # bytes that a node has drawn at random, and says to the holders of its records alone
 LEASE_MAX = 4 * 60 * 60  # seconds; longer ones are malformed
 CHANGED_MAX = 8  # endpoints that one `Changed` names, at most; more are malformed
 VERSION_MAX = 2**63 - 1
+VALUE_LASTS = 24 * 60 * 60  # seconds that a value is held, at most, since its owner has said so
 
 
 T = TypeVar("T")
@@ -140,7 +147,36 @@ class Changed:
     removed: tuple[Endpoint, ...]
 
 
-Request = Ping | FindNode | FindValue | Store | Withdraw | Renew | Watch | Changed
+@final
+@message
+class Get:
+    """Which value do you hold under `key`, and which nodes do you know nearest to it?
+
+    With a `seq`, a value that is not newer is not wanted, and one that never changes is not either.
+    """
+
+    key: Id
+    token: bytes | None = None
+    seq: int | None = None
+
+
+@final
+@message
+class Put:
+    """Hold `value` under its `key` for so many seconds; where there is a `cas`, only in place of one with this `seq`.
+
+    The `token` is for the key, from a get or another find.
+    """
+
+    key: Id
+    token: bytes
+    value: Value
+    cas: int | None
+    lasts: int
+
+
+Request = Ping | FindNode | FindValue | Store | Withdraw | Renew | Watch | Changed | Get | Put
+Find = FindNode | FindValue | Get  # each is answered with the nodes nearest to an ID
 
 METHODS: Final[dict[type[Request], str]] = {
     Ping: "ping",
@@ -151,6 +187,8 @@ METHODS: Final[dict[type[Request], str]] = {
     Renew: "renew",
     Watch: "watch",
     Changed: "changed",
+    Get: "get",
+    Put: "put",
 }
 
 
@@ -159,24 +197,29 @@ METHODS: Final[dict[type[Request], str]] = {
 
 @message
 class Acknowledged:
-    """The result of ping, store, withdraw and changed."""
+    """The result of ping, store, withdraw, changed and put."""
 
 
 @message
 class Found:
-    """The result of find_node and find_value.
+    """The result of find_node, find_value and get.
 
     - `token` is for a store at this node. It is empty if the node would refuse the store. It is None if the wire gives
       no token for this kind of query.
     - `endpoints` is empty for find_node.
     - `more` says that the answer was cut. If the query had no token, the same query with this token brings the rest. If
-      it had one, the node serves more endpoints than fit into a datagram.
+      it had one, the node serves more endpoints than fit into a datagram. See `rest_of` for a get.
+    - `held` is of a get: the value, or the `seq` of one that is not newer than the one asked for (0 for one that never
+      changes), or None if there is none or no room for it. The wire has not looked at its key and signature.
+    - `lasts`: seconds for which the node will hold it yet.
     """
 
     token: bytes | None
     contacts: tuple[Contact, ...]
     endpoints: tuple[Endpoint, ...] = ()
     more: bool = False
+    held: Value | int | None = None
+    lasts: int = 0
 
 
 @message
@@ -208,6 +251,20 @@ class Watched:
 
 
 Result = Acknowledged | Found | Renewed | Watched
+
+
+def rest_of(request: Find, found: Found) -> Find | None:
+    """Return the request that brings what was cut from an answer to this one, if anything was.
+
+    A value has room in a second answer, to a query that proves its sender. If it leaves no room for contacts, a third
+    one has these, and no value.
+    """
+    if not found.more or not found.token:
+        return None
+    if isinstance(request, Get) and isinstance(found.held, Value):
+        seq = found.held.seq if isinstance(found.held, Mutable) else 0
+        return None if request.seq is not None else replace(request, token=found.token, seq=seq)
+    return None if request.token is not None else replace(request, token=found.token)
 
 
 # Messages

@@ -19,13 +19,23 @@ from dhtd.core.messages import Contact
 from dhtd.core.publishing.publisher import Publisher
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Asked
+from dhtd.core.values.values import Values
 from dhtd.core.watching.watching import Watching
 
 
 class News:
     """Knows which part a fact concerns."""
 
-    __slots__ = ("_memberships", "_operations", "_publisher", "_tell", "_waiting", "_watching", "_whereabouts")
+    __slots__ = (
+        "_memberships",
+        "_operations",
+        "_publisher",
+        "_tell",
+        "_values",
+        "_waiting",
+        "_watching",
+        "_whereabouts",
+    )
 
     def __init__(
         self,
@@ -33,6 +43,7 @@ class News:
         whereabouts: Whereabouts,
         publisher: Publisher,
         watching: Watching,
+        values: Values,
         waiting: Waiting,
         operations: Operations,
         tell: Callable[[Joined | Isolated | Unreached], None],
@@ -42,6 +53,7 @@ class News:
         self._whereabouts = whereabouts
         self._publisher = publisher
         self._watching = watching
+        self._values = values
         self._waiting = waiting
         self._operations = operations
         self._tell = tell
@@ -99,6 +111,7 @@ class News:
                 case Reached(family, contacts):
                     publisher.reached(family, now)
                     self._watching.reached(now)
+                    self._values.reached(now)
                     self._tell(Joined(contacts, family))
                 case CutOff(family):
                     self._watching.cut_off(family, now)

@@ -7,9 +7,9 @@ Drive it like this, from any loop and on any clock:
 - after either, or one of its `commands`, send what `poll_transmit` yields and act on what `poll_event` yields;
 - if the node is to `write_ahead`, make durable what `publisher.poll_unwritten` returns, and tell `publisher.written`.
 
-The parts are attributes, for the owner to use: `commands` (lookup, enter, ...), `publisher` (own records), `store`
-(records held for others), `watching` (watches), `memberships`, `overlays`, `external` (our address), `outside` (whether
-others reach us), `gate` (the limits on queries) and `machine` (to be told what happens to it).
+The parts are attributes, for the owner to use: `commands` (lookup, enter, ...), `publisher` (own entries), `store`
+(entries held for others), `values`, `watching` (watches), `memberships`, `overlays`, `external` (our address),
+`outside` (whether others reach us), `gate` (the limits on queries) and `machine` (to be told what happens to it).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from dhtd.core.serving.gate import Gate
 from dhtd.core.serving.responder import Responder
 from dhtd.core.serving.strangers import Strangers
 from dhtd.core.storage.store import HeldRecords
+from dhtd.core.values.values import Values
 from dhtd.core.watching.known_endpoints import KnownEndpoints
 from dhtd.core.watching.watching import Watching
 from dhtd.errors import WireError
@@ -127,8 +128,14 @@ class Node:
             caps_hit,
             rng,
         )
+        # Values
+        self.values = values = Values(
+            requester, overlays, operations, waiting, codec, self.counters, handles.tell, handles.tell_news, rng
+        )
         # The answering side
-        self.responder = responder = Responder(codec, rng, policy, overlays, self.store, watching, self.counters, now)
+        self.responder = responder = Responder(
+            codec, rng, policy, overlays, self.store, watching, values.known, self.counters, now
+        )
         self.strangers = Strangers(requester, overlays, responder, policy, caps_hit)
         self.gate = Gate(policy, rng, overlays, responder, self.counters)
         # These are asked for each datagram, and stay the same.
@@ -137,11 +144,13 @@ class Node:
         self._is_settled = self.state.is_settled if len(self._own_ids) == 1 else overlays.is_settled
         # What brings them together
         whereabouts = Whereabouts(requester, overlays, self.external, policy)
-        self._news = news = News(memberships, whereabouts, publisher, watching, waiting, operations, handles.tell_news)
+        self._news = news = News(
+            memberships, whereabouts, publisher, watching, values, waiting, operations, handles.tell_news
+        )
         self._answers = Answers(requester, codec, overlays, self.external, self.counters, news)
         self.machine = Machine(requester, overlays, memberships, publisher, responder, self.strangers.pings, news)
         self.commands = Commands(
-            requester, overlays, operations, waiting, handles, publisher, watching, news.settle, caps_hit
+            requester, overlays, operations, waiting, handles, publisher, watching, values, news.settle, caps_hit
         )
         # The clock
         self._sweep = Sweep(policy, self.store, self.withdrawals, now)
@@ -150,6 +159,7 @@ class Node:
             requester.transactions.next_timeout,
             *publisher.next_timeouts(),
             watching.next_timeout,
+            values.next_timeout,
             *memberships.next_timeouts(),
         ]
 
@@ -227,6 +237,9 @@ class Node:
         attempts.do(settle, now)
         # 5. Watches, those of others and our own.
         self.watching.go_on(now, attempts)
+        attempts.do(settle, now)
+        # 6. Values.
+        self.values.go_on(now, attempts)
         attempts.do(settle, now)
         attempts.conclude()
 

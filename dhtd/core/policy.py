@@ -127,6 +127,20 @@ class Policy:
     store_entries_per_key: int = 1_024
     store_entries_per_source: int = 8_192  # from one source (see `source_group`)
 
+    # Values
+    values: int = 32_768  # held for others in all
+    value_kib: int = 16_384  # the same, in units of 1,024 bytes
+    values_per_source: int = 4_096  # from one source (see `source_group`)
+    value_kib_per_source: int = 2_048
+    signatures: float = 2_048.0  # verified a second, for puts of all sources: a tenth of a processor
+    signatures_per_source: float = 64.0
+    own_values: int = 4_096  # that this node keeps in the network
+    value_republish: float = 45 * 60.0  # own values are published again after so long; jittered
+    value_retry: float = 15.0  # after a publication that too few nodes took; doubles up to value_retry_max
+    value_retry_max: float = 5 * 60.0
+    replicate: float = 60 * 60.0  # a holder that has not heard a value for so long stores it at the nearest; jittered
+    replicating: int = 8  # values at once
+
     # Watches, on a wire that has them
     watches: int = 4_096  # held for others in all
     watches_per_key: int = 1_024  # one that is refused asks nodes farther away, which have no entries
@@ -150,6 +164,7 @@ class Policy:
 
     # Datagrams and their rate
     datagram_sent_max: int = 1_200  # bytes
+    datagram_value_max: int = 1_280  # with a value: one near its largest leaves no room for anything else
     datagram_received_max: int = 2_048  # bytes; larger ones are dropped unread
     amplification: int = 3  # without a valid token, a query brings at most this many times its bytes
     rate_limit: float = 256.0  # queries a second and source; 0 is off

@@ -1,21 +1,30 @@
 """What stands under a key, and what each record is found by.
 
-A record of the one kind that there is says that a machine serves the key. Kinds that hold data find their place here.
+A record of the first kind says that a machine serves the key. The others are *values*: data that prove themselves.
+Their key follows from what they are, and the wire says how: see `Codec.key_of`.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed, unpacked
+
+DATA_MAX: Final = 1_000  # bytes of a value
+SALT_MAX: Final = 64
+PUBLIC_KEY_SIZE: Final = 32  # of Ed25519 (RFC 8032)
+SIGNATURE_SIZE: Final = 64
+SEQ_MAX: Final = 2**63 - 1
 
 
 class Kind(IntEnum):
     """What a record is. State files hold these numbers."""
 
     PEER = 1
+    IMMUTABLE = 2
+    MUTABLE = 3
 
 
 @final
@@ -47,7 +56,42 @@ class Peer(bytes):
         return f"<peer at {self.endpoint}>" if len(self) > 2 else f"<peer on {self.port}>"
 
 
-Record = Peer
+@final
+class Immutable(NamedTuple):
+    """Data that never change: the key is their hash."""
+
+    data: bytes
+
+
+@final
+class Mutable(NamedTuple):
+    """Data that the owner of a key pair replaces by newer ones (BEP 44): the key is the hash of public key and salt.
+
+    - `salt` tells several records of one key pair apart.
+    - `seq` orders them in time. By our own commands it is the time in microseconds.
+    - `signature` is of the salt, the `seq` and the data.
+    """
+
+    public_key: bytes
+    salt: bytes
+    seq: int
+    data: bytes
+    signature: bytes
+
+
+Value = Immutable | Mutable
+
+
+def supersedes(one: Value, other: Value) -> bool:
+    """Whether `one` takes the place of `other` under the same key.
+
+    - Of two signed records, the newer one does.
+    - A signed record does in any case where the other is none. Everybody can put data that are just somebody's public
+      key and salt, and are found by the same key.
+    """
+    if isinstance(one, Mutable):
+        return isinstance(other, Immutable) or one.seq > other.seq
+    return False
 
 
 class RecordKey(bytes):
@@ -62,9 +106,9 @@ class RecordKey(bytes):
     # The packed key, the place, and a byte each for the length of the place and the kind: sorted by key, then by place.
 
     @classmethod
-    def of(cls, key: Id, record: Record) -> RecordKey:
-        """Return what this record under `key` is found by."""
-        return cls(packed(key) + record + bytes((len(record), _PEER)))
+    def of(cls, key: Id, peer: Peer) -> RecordKey:
+        """Return what this peer under `key` is found by."""
+        return cls(packed(key) + peer + bytes((len(peer), _PEER)))
 
     @property
     def kind(self) -> Kind:

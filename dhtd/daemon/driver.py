@@ -21,12 +21,14 @@ from dhtd.core.events import (
     Progress,
     Republished,
     Silence,
+    Unasked,
     Unheld,
     Unreached,
+    ValueSuperseded,
 )
 from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
-from dhtd.core.records import Peer, RecordKey
+from dhtd.core.records import Mutable, Peer, RecordKey, Value
 from dhtd.daemon.counter_log import CounterLog
 from dhtd.daemon.defects import Defects, Pause
 from dhtd.daemon.labels import Labels
@@ -186,7 +188,7 @@ class Driver:
             self._dispatch(event)
         except Exception:  # noqa: BLE001 - noted
             self.defects.note("an event could not be passed on (%s)", type(event).__name__)
-            if isinstance(event, Joined | Isolated | Unheld | Unreached | Republished):
+            if isinstance(event, Unasked):
                 return
             channel = self._operations.pop(event.op, None)
             if channel is not None:
@@ -282,6 +284,8 @@ class Driver:
                 replicas = count(len(event.replicas), "node")
                 entry = self.labels.text(RecordKey.of(event.key, Peer.on(event.port)))
                 log.debug("published %s on %s", entry, replicas)
+            case ValueSuperseded(key, value):
+                log.info("others have put a newer value (%s) under %064x: this node keeps that one", _seq(value), key)
             case _:
                 self._deliver(event)
 
@@ -303,7 +307,7 @@ class Driver:
         )
 
     def _deliver(self, event: Event) -> None:
-        assert not isinstance(event, Joined | Isolated | Unreached | Unheld | Republished)
+        assert not isinstance(event, Unasked)
         channel = self._operations.get(event.op)
         if channel is None:
             return
@@ -313,3 +317,7 @@ class Driver:
             channel.close()  # the client hears that there is no outcome
         else:
             channel.send_nowait(event)
+
+
+def _seq(value: Value) -> str:
+    return f"seq {value.seq}" if isinstance(value, Mutable) else "one that never changes"

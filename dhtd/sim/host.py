@@ -8,13 +8,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import (
     Event,
     Handle,
-    Isolated,
-    Joined,
     LookupProgress,
-    Republished,
-    Unheld,
-    Unreached,
-    WatchUpdate,
+    Progress,
+    Unasked,
 )
 from dhtd.core.ids import Id
 from dhtd.core.messages import METHODS, Contact, Renew
@@ -167,7 +163,7 @@ class Host:
         match event:
             case LookupProgress(op):
                 self.progress.setdefault(op, []).append(event)
-            case Joined() | WatchUpdate() | Isolated() | Unreached() | Unheld() | Republished():
+            case _ if isinstance(event, Unasked | Progress):
                 self.events.append((now, event))
             case _:
                 self.events.append((now, event))

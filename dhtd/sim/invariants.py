@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from dhtd.core.codec import Codec
 from dhtd.core.ids import packed
-from dhtd.core.messages import FindNode, FindValue, Query, Watch
+from dhtd.core.messages import Find, Get, Query, Watch
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlay import Overlay
 from dhtd.sim.host import Host
@@ -21,11 +21,12 @@ _PUBLICATION = 15 * 60.0  # seconds that a publication may take that has to wait
 
 def check_answer(codec: Codec, policy: Policy, query: bytes, answer: bytes) -> None:
     """No answer is too long for a datagram, or too long for a query without a token."""
-    assert len(answer) <= policy.datagram_sent_max, f"an answer of {len(answer)} bytes"
-    if len(answer) > policy.amplification * len(query):
+    assert len(answer) <= policy.datagram_value_max, f"an answer of {len(answer)} bytes"
+    is_long = len(answer) > policy.datagram_sent_max
+    if is_long or len(answer) > policy.amplification * len(query):
         message = codec.decode(query)
         assert isinstance(message, Query)
-        assert isinstance(message.request, FindNode | FindValue | Watch)
+        assert isinstance(message.request, Get if is_long else Find | Watch), f"an answer of {len(answer)} bytes"
         assert message.request.token is not None, f"{len(answer)} bytes answer {len(query)} of a stranger"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dhtd.core.codec import Room, Values
+from dhtd.core.codec import Named, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, closest
 from dhtd.core.messages import Contact, FindNode, FindValue, Query, Store
@@ -236,4 +236,4 @@ def _found(
 ) -> bytes:
     packed = net.codec.pack_contacts(contacts)
     room = Room(net.policy.datagram_sent_max, proved=True)
-    return net.codec.encode_found(query, sender, observed, b"a token!", packed, room, Values(endpoints))
+    return net.codec.encode_found(query, sender, observed, b"a token!", packed, room, Named(endpoints))

@@ -17,8 +17,10 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Message,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -30,6 +32,7 @@ from dhtd.core.messages import (
     Watched,
     Withdraw,
 )
+from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.errors import WireError
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
@@ -178,11 +181,15 @@ def _asked(codec: Codec, request: Request) -> str:
             return f"watch {_id(codec, key)}"
         case Changed(key=key, added=added, removed=removed):
             return f"changed {_id(codec, key)}: {len(added)} more, {len(removed)} gone"
+        case Get(key=key, token=token):
+            return f"get {_id(codec, key)}{_shown(token)}"
+        case Put(key=key, value=value):
+            return f"put {_id(codec, key)}: {_worth(value)}"
 
 
 def _answered(codec: Codec, body: object) -> str:
     """Return what a reply says. Only its requester knows the request, so here it is read as the richest answer."""
-    for request in (FindValue(Id(0)), FindNode(Id(0)), Watch(Id(0), b"", 0, b""), Renew(b"", 0, b"")):
+    for request in (Get(Id(0)), FindValue(Id(0)), FindNode(Id(0)), Watch(Id(0), b"", 0, b""), Renew(b"", 0, b"")):
         with suppress(WireError):
             return _brought(request, codec.decode_result(request, body))
     return "yes"
@@ -190,8 +197,10 @@ def _answered(codec: Codec, body: object) -> str:
 
 def _brought(request: Request, result: Result) -> str:
     match result:
-        case Found(contacts=contacts, endpoints=endpoints, more=more):
+        case Found(contacts=contacts, endpoints=endpoints, more=more, held=held):
             brought = _count(len(contacts), "contact")
+            if isinstance(request, Get):
+                brought += f" and {_worth(held)}"
             if isinstance(request, FindValue):
                 brought += f" and {_count(len(endpoints), 'endpoint')}"
         case Watched(version=version, endpoints=endpoints, more=more):
@@ -203,6 +212,20 @@ def _brought(request: Request, result: Result) -> str:
         case _:
             assert_never(result)
     return f"{brought}, and there are more" if more else brought
+
+
+def _worth(held: Value | int | None) -> str:
+    match held:
+        case None:
+            return "no value"
+        case int():
+            return f"no value after {held}"
+        case Immutable():
+            return f"a value of {_count(len(held.data), 'byte')}"
+        case Mutable():
+            return f"value {held.seq} of {_count(len(held.data), 'byte')}"
+        case _:
+            assert_never(held)
 
 
 def _shown(token: bytes | None) -> str:

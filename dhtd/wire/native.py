@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from dhtd.core.codec import Traits
-from dhtd.core.ids import NATIVE
-from dhtd.core.messages import Changed, FindNode, FindValue, Ping, Renew, Store, Watch, Withdraw
+from dhtd.core.ids import NATIVE, Id
+from dhtd.core.messages import Changed, FindNode, FindValue, Get, Ping, Put, Renew, Store, Watch, Withdraw
+from dhtd.core.records import Value
+from dhtd.wire import native_values
 from dhtd.wire.native_decoder import NativeDecoder
 from dhtd.wire.native_encoder import NativeEncoder
 from dhtd.wire.native_layout import TID_SIZE
@@ -18,7 +20,7 @@ from dhtd.wire.native_layout import TID_SIZE
 TRAITS: Final = Traits(
     keyspace=NATIVE,
     tid_size=TID_SIZE,
-    requests=frozenset((Ping, FindNode, FindValue, Store, Withdraw, Renew, Watch, Changed)),
+    requests=frozenset((Ping, FindNode, FindValue, Store, Withdraw, Renew, Watch, Changed, Get, Put)),
     token_from=frozenset((FindNode, FindValue)),
     tells_more=True,
 )
@@ -34,3 +36,11 @@ class NativeCodec(NativeDecoder, NativeEncoder):
     def __init__(self, remembered: int = _REMEMBERED, *, dual_stack: bool = False) -> None:
         NativeDecoder.__init__(self, remembered)
         NativeEncoder.__init__(self, dual_stack=dual_stack)
+
+    def key_of(self, value: Value) -> Id:
+        """Return the key of a value: the SHA-256 of its data, or of its public key and salt."""
+        return native_values.key_of(value)
+
+    def is_genuine(self, value: Value) -> bool:
+        """Whether the signature is that of the owner of the public key. What never changes needs none."""
+        return native_values.is_genuine(value)

@@ -20,7 +20,7 @@ import msgpack
 from msgpack import unpackb
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import Error, FindNode, FindValue, Message, Query, Reply
+from dhtd.core.messages import Error, FindNode, FindValue, Get, Message, Query, Reply
 from dhtd.errors import WireError
 from dhtd.wire.native_fields import is_bytes, is_endpoint, read_args, to_query
 from dhtd.wire.native_layout import (
@@ -36,10 +36,15 @@ from dhtd.wire.native_layout import (
     FIND_VALUE_HEAD,
     FIND_VALUE_PADDING,
     FIND_VALUE_SIZE,
+    GET_HEAD,
+    GET_PADDING,
+    GET_SIZE,
     ID_HEAD,
     ID_SIZE,
     MAGIC,
     NIL,
+    PUT_HEAD,
+    PUT_SIZE_MAX,
     QUERY,
     QUERY_HEAD,
     REPLY,
@@ -50,7 +55,7 @@ from dhtd.wire.native_layout import (
 from dhtd.wire.native_results import READ_ERRORS, ResultDecoder, Unread
 from dhtd.wire.reader import Reader
 
-_SHORT = 128  # bytes of a datagram that `unpackb` may build; only finds, changes and answers are longer
+_SHORT = 128  # bytes of a datagram that `unpackb` may build; only finds, changes, puts and answers are longer
 _FEW = 16  # elements of an array in so short a datagram: more are only claimed, and not built
 
 _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
@@ -66,22 +71,22 @@ class _Padded(NamedTuple):
     Reading it so costs half of what msgpack costs.
     """
 
-    kind: type[FindNode | FindValue]
+    kind: type[FindNode | FindValue | Get]
     unpack: Callable[[bytes], tuple[bytes, ...]]
     method: bytes  # with what follows, up to the target
     tail: bytes  # all that follows the target
 
 
-def _padded(kind: type[FindNode | FindValue], method: bytes, padding: bytes) -> _Padded:
-    tail = NIL + padding
+def _padded(kind: type[FindNode | FindValue | Get], method: bytes, tail: bytes) -> _Padded:
     sizes = (len(QUERY_HEAD), TID_SIZE, len(ID_HEAD), ID_SIZE, len(method), ID_SIZE, len(tail))
     return _Padded(kind, Struct("".join(f"{size}s" for size in sizes)).unpack, method, tail)
 
 
 _PADDED = {
-    FIND_NODE_SIZE: _padded(FindNode, FIND_NODE_HEAD, FIND_NODE_PADDING),
-    FIND_NODE_SIZE_DUAL: _padded(FindNode, FIND_NODE_HEAD, FIND_NODE_PADDING_DUAL),
-    FIND_VALUE_SIZE: _padded(FindValue, FIND_VALUE_HEAD, FIND_VALUE_PADDING),
+    FIND_NODE_SIZE: _padded(FindNode, FIND_NODE_HEAD, NIL + FIND_NODE_PADDING),
+    FIND_NODE_SIZE_DUAL: _padded(FindNode, FIND_NODE_HEAD, NIL + FIND_NODE_PADDING_DUAL),
+    FIND_VALUE_SIZE: _padded(FindValue, FIND_VALUE_HEAD, NIL + FIND_VALUE_PADDING),
+    GET_SIZE: _padded(Get, GET_HEAD, 2 * NIL + GET_PADDING),
 }
 
 
@@ -105,6 +110,8 @@ class NativeDecoder(ResultDecoder):
             return False
         if len(data) <= _SHORT or data[5] != QUERY or len(data) in _PADDED:
             return True
+        if data.startswith(PUT_HEAD, 50):
+            return len(data) <= PUT_SIZE_MAX
         return data.startswith(CHANGED_HEAD, 50) and len(data) <= CHANGED_SIZE_MAX
 
     def _decode(self, data: bytes) -> Message:

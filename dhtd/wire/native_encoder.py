@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgpack
 
-from dhtd.core.codec import NOTHING, PackedContacts, Room, Values
+from dhtd.core.codec import NOTHING, Named, PackedContacts, Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.ids import NATIVE, Id, closest
 from dhtd.core.messages import (
+    METHODS,
     Changed,
     Contact,
+    Find,
     FindNode,
     FindValue,
+    Get,
     Ping,
+    Put,
     Query,
     Renew,
     Request,
@@ -26,6 +30,8 @@ from dhtd.core.messages import (
     Watch,
     Withdraw,
 )
+from dhtd.core.records import Value
+from dhtd.wire import native_values
 from dhtd.wire.native_layout import (
     ENDPOINT_HEADS,
     ERROR,
@@ -35,6 +41,9 @@ from dhtd.wire.native_layout import (
     FIND_NODE_PADDING_DUAL,
     FIND_VALUE_HEAD,
     FIND_VALUE_PADDING,
+    GET_HEAD,
+    GET_PADDING,
+    GET_SIZE,
     ID_HEAD,
     ID_SIZE,
     MAGIC,
@@ -54,12 +63,19 @@ from dhtd.wire.native_layout import (
 
 _BOOL = (FALSE, TRUE)
 _NO_NODES = 2 * binary(b"")
-# The heads of a result with its token: of 4 elements for find_node or 5 for find_value, by the size of the token.
-_RESULT_HEADS = {size: [b"%c\xc4%c" % (0x90 | size, token) for token in range(TOKEN_MAX + 1)] for size in (4, 5)}
+# The heads of a result with its token: of 4 elements for find_node, 5 for find_value or 6 for get, by the token's size.
+_RESULT_HEADS = {size: [b"%c\xc4%c" % (0x90 | size, token) for token in range(TOKEN_MAX + 1)] for size in (4, 5, 6)}
 _REPLY_SIZE = len(REPLY_HEAD) + TID_SIZE + len(ID_HEAD) + ID_SIZE + 2  # of a reply without its address and result
 _BESIDE_TOKEN = 4  # bytes: the heads of the result and of its token, and `more`
 _BESIDE_NODES = _REPLY_SIZE + IPV6_SIZE + TOKEN_MAX + _BESIDE_TOKEN  # of an answer without its nodes, or less
 _ARRAY_HEAD_MAX = 3  # bytes
+_GET_PADDING_SIZE = GET_SIZE - 93  # bytes in a get, with its seq
+# How many elements an answer has that says nothing but `more`, and those behind its token.
+_CUT: Final[dict[type[Request], tuple[int, bytes]]] = {
+    FindNode: (4, _NO_NODES + TRUE),
+    FindValue: (5, _NO_NODES + NO_ELEMENTS + TRUE),
+    Get: (6, _NO_NODES + TRUE + NIL + b"\x00"),
+}
 
 
 class NativeEncoder:
@@ -73,31 +89,21 @@ class NativeEncoder:
     def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
         """Return the datagram. A find request without a token is padded."""
         match request:
-            case Ping():
-                return self._encode(QUERY, tid, sender, "ping", [])
             case FindNode(target, None):
-                return _padded_find(tid, sender, FIND_NODE_HEAD, target, self._find_node_padding)
+                return _padded_find(tid, sender, FIND_NODE_HEAD, target, NIL + self._find_node_padding)
             case FindValue(key, None):
-                return _padded_find(tid, sender, FIND_VALUE_HEAD, key, FIND_VALUE_PADDING)
-            case FindNode(target, token):
-                return self._encode(QUERY, tid, sender, "find_node", [NATIVE.to_bytes(target), token])
-            case FindValue(key, token):
-                return self._encode(QUERY, tid, sender, "find_value", [NATIVE.to_bytes(key), token])
-            case Store(key, port, token, lease, session):
-                return self._encode(QUERY, tid, sender, "store", [NATIVE.to_bytes(key), port, token, lease, session])
-            case Withdraw(key, port, token, session):
-                return self._encode(QUERY, tid, sender, "withdraw", [NATIVE.to_bytes(key), port, token, session])
-            case Renew(session, lease, token):
-                return self._encode(QUERY, tid, sender, "renew", [session, lease, token])
-            case Watch(key, token, lease, session):
-                return self._encode(QUERY, tid, sender, "watch", [NATIVE.to_bytes(key), token, lease, session])
-            case Changed(key, version, added, removed):
-                return self._encode(QUERY, tid, sender, "changed", [NATIVE.to_bytes(key), version, added, removed])
+                return _padded_find(tid, sender, FIND_VALUE_HEAD, key, NIL + FIND_VALUE_PADDING)
+            case Get(key, None, None):
+                return _padded_find(tid, sender, GET_HEAD, key, 2 * NIL + GET_PADDING)
+            case Get(key, None, seq):
+                number = _pack(seq)
+                padding = binary(bytes(_GET_PADDING_SIZE - len(number)))
+                return _padded_find(tid, sender, GET_HEAD, key, NIL + number + padding)
             case _:
-                assert_never(request)
+                return self._encode(QUERY, tid, sender, METHODS[type(request)], _arguments(request))
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
-        """Return the datagram that answers ping, store, withdraw and changed."""
+        """Return the datagram that answers ping, store, withdraw, changed and put."""
         own, at = sender.to_bytes(ID_SIZE, "big"), ENDPOINT_HEADS[len(observed)]
         return b"".join((REPLY_HEAD, tid, ID_HEAD, own, at, observed, NO_ELEMENTS))
 
@@ -113,7 +119,7 @@ class NativeEncoder:
         token: bytes,
         packed: PackedContacts,
         room: Room,
-        values: Values = NOTHING,
+        named: Named = NOTHING,
         others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node or find_value."""
@@ -137,7 +143,7 @@ class NativeEncoder:
         # 3. Endpoints come next, as many as fit.
         endpoints, array, is_left_out = b"", b"", False
         if type(request) is FindValue:
-            endpoints, array, is_left_out = _endpoints(request.key, values, left)
+            endpoints, array, is_left_out = _endpoints(request.key, named, left)
             left -= len(endpoints)
         # 4. Contacts of the other family fill what is left.
         nodes = packed.wire
@@ -149,14 +155,42 @@ class NativeEncoder:
         return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, nodes, array, endpoints, more))
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
-        """Return the datagram that answers find_node or find_value with nothing but a token, and `more`."""
-        own, at = sender.to_bytes(ID_SIZE, "big"), ENDPOINT_HEADS[len(observed)]
-        of_value = type(query.request) is FindValue
-        head, nothing = (
-            _RESULT_HEADS[5 if of_value else 4][len(token)],
-            _NO_NODES + NO_ELEMENTS if of_value else _NO_NODES,
-        )
-        return b"".join((REPLY_HEAD, query.tid, ID_HEAD, own, at, observed, head, token, nothing, TRUE))
+        """Return the datagram that answers a find with nothing but a token, and `more`."""
+        size, behind = _CUT[type(query.request)]
+        return self._encode_reply(query.tid, sender, observed, _RESULT_HEADS[size][len(token)] + token + behind)
+
+    def encode_got(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        packed: PackedContacts,
+        room: Room,
+        held: Value | int | None,
+        lasts: int,
+        others: PackedContacts | None = None,
+    ) -> bytes:
+        """Return the datagram that answers get."""
+        is_value = isinstance(held, Value)
+        value, seconds = _pack(native_values.fields_of(held) if isinstance(held, Value) else held), _pack(lasts)
+        left = room.limit - _REPLY_SIZE - len(observed) - len(token) - _BESIDE_TOKEN - len(seconds)
+        # 1. The value comes first. It is left out where a forged query would bring more than it may.
+        is_left_out = is_value and len(value) + len(_NO_NODES) > left and not room.proved
+        if is_left_out:
+            value = NIL
+        left -= len(value)
+        # 2. Contacts come next, and then those of the other family.
+        is_cut = len(packed.wire) > left
+        if is_cut:
+            packed = _cut(query, packed, left)
+        nodes = packed.wire
+        if others is not None:
+            nodes = _with_others(nodes, others, left - len(nodes), is_ipv4=len(observed) == IPV4_SIZE)
+        # 3. Contacts beside a value can be had without it.
+        more = _BOOL[bool(token) and (is_left_out or (is_cut and (is_value or not room.proved)))]
+        head = _RESULT_HEADS[6][len(token)]
+        return self._encode_reply(query.tid, sender, observed, b"".join((head, token, nodes, more, value, seconds)))
 
     def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
         """Return the datagram that answers renew."""
@@ -198,10 +232,37 @@ class NativeEncoder:
         return MAGIC + _pack([kind, tid, NATIVE.to_bytes(sender), fourth, fifth])
 
 
-def _padded_find(tid: bytes, sender: Id, method: bytes, target: Id, padding: bytes) -> bytes:
+def _arguments(request: Request) -> list[object]:
+    """Return the arguments of a query that is not padded."""
+    match request:
+        case Ping():
+            return []
+        case FindNode(target, token):
+            return [NATIVE.to_bytes(target), token]
+        case FindValue(key, token):
+            return [NATIVE.to_bytes(key), token]
+        case Store(key, port, token, lease, session):
+            return [NATIVE.to_bytes(key), port, token, lease, session]
+        case Withdraw(key, port, token, session):
+            return [NATIVE.to_bytes(key), port, token, session]
+        case Renew(session, lease, token):
+            return [session, lease, token]
+        case Watch(key, token, lease, session):
+            return [NATIVE.to_bytes(key), token, lease, session]
+        case Changed(key, version, added, removed):
+            return [NATIVE.to_bytes(key), version, added, removed]
+        case Get(key, token, seq):
+            return [NATIVE.to_bytes(key), token, seq]
+        case Put(_, token, value, cas, lasts):
+            return [token, native_values.fields_of(value), cas, lasts]
+        case _:
+            assert_never(request)
+
+
+def _padded_find(tid: bytes, sender: Id, method: bytes, target: Id, tail: bytes) -> bytes:
     """Return a find query without a token. It is put together by hand, because most queries are one."""
     own, wanted = sender.to_bytes(ID_SIZE, "big"), target.to_bytes(ID_SIZE, "big")
-    return b"".join((QUERY_HEAD, tid, ID_HEAD, own, method, wanted, NIL, padding))
+    return b"".join((QUERY_HEAD, tid, ID_HEAD, own, method, wanted, tail))
 
 
 def _packed(contacts: Sequence[Contact]) -> PackedContacts:
@@ -217,7 +278,7 @@ def _node(contact: Contact) -> bytes:
 def _cut(query: Query, packed: PackedContacts, room: int) -> PackedContacts:
     """Leave out as many of the contacts farthest from the target as it takes to fit into `room` bytes."""
     request = query.request
-    assert isinstance(request, FindNode | FindValue)
+    assert isinstance(request, Find)
     target = request.target if isinstance(request, FindNode) else request.key
     contacts = closest(packed.contacts, target, len(packed.contacts))
     while len(packed.wire) > room and contacts:
@@ -226,13 +287,13 @@ def _cut(query: Query, packed: PackedContacts, room: int) -> PackedContacts:
     return packed
 
 
-def _endpoints(key: Id, values: Values, room: int) -> tuple[bytes, bytes, bool]:
+def _endpoints(key: Id, named: Named, room: int) -> tuple[bytes, bytes, bool]:
     """Return endpoints that fit into `room` bytes, the head of their array, and whether others were left out."""
-    endpoints, is_left_out = values.endpoints, False
+    endpoints, is_left_out = named.endpoints, False
     # 1. If perhaps not all fit, have as many chosen as may fit at best.
-    if values.choose is not None and len(endpoints) * (2 + IPV6_SIZE) > room:
-        endpoints = values.choose(key, endpoints, room // (2 + IPV4_SIZE))
-        is_left_out = len(endpoints) < len(values.endpoints)
+    if named.choose is not None and len(endpoints) * (2 + IPV6_SIZE) > room:
+        endpoints = named.choose(key, endpoints, room // (2 + IPV4_SIZE))
+        is_left_out = len(endpoints) < len(named.endpoints)
     # 2. Drop the last ones until the rest fits.
     encoded = [ENDPOINT_HEADS[len(endpoint)] + endpoint for endpoint in endpoints]
     wire = b"".join(encoded)

@@ -6,6 +6,7 @@ Arguments that this version does not know are ignored.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeGuard, TypeVar
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
@@ -16,12 +17,15 @@ from dhtd.core.messages import (
     ERROR_PROTOCOL,
     LEASE_MAX,
     SESSION_SIZE,
+    VALUE_LASTS,
     VERSION_MAX,
     BadQuery,
     Changed,
     FindNode,
     FindValue,
+    Get,
     Ping,
+    Put,
     Query,
     Renew,
     Request,
@@ -29,7 +33,9 @@ from dhtd.core.messages import (
     Watch,
     Withdraw,
 )
+from dhtd.core.records import SEQ_MAX
 from dhtd.errors import WireError
+from dhtd.wire import native_values
 from dhtd.wire.native_layout import ID_SIZE, TOKEN_MAX, to_id
 from dhtd.wire.reader import Reader
 
@@ -44,6 +50,10 @@ _PING = Ping()
 
 def _read_binary_or_nil(reader: Reader) -> bytes | None:
     return None if reader.nil() else reader.binary()
+
+
+def _read_integer_or_nil(reader: Reader) -> int | None:
+    return None if reader.nil() else reader.integer()
 
 
 def _read_few_binaries(reader: Reader) -> list[bytes] | None:
@@ -62,6 +72,8 @@ _ARGUMENTS: Final[dict[str, tuple[Callable[[Reader], object], ...]]] = {
     "renew": (Reader.binary, Reader.integer, Reader.binary),
     "watch": (Reader.binary, Reader.binary, Reader.integer, Reader.binary),
     "changed": (Reader.binary, Reader.integer, _read_few_binaries, _read_few_binaries),
+    "get": (*_FIND, _read_integer_or_nil),
+    "put": (Reader.binary, native_values.read, _read_integer_or_nil, Reader.integer),
 }
 
 
@@ -103,26 +115,13 @@ def to_query(tid: bytes, sender: Id, method: str, args: object) -> Query | BadQu
     """Return the query with this method and these arguments, or how it is bad."""
     if type(args) is not list:
         return BadQuery(tid, sender, ERROR_PROTOCOL, "bad arguments")
-    request: Request | None
-    match method:
-        case "find_node":
-            request = _find(FindNode, args)
-        case "find_value":
-            request = _find(FindValue, args)
-        case "ping":
-            request = _PING
-        case "store":
-            request = _store(args)
-        case "withdraw":
-            request = _withdraw(args)
-        case "renew":
-            request = _renew(args)
-        case "watch":
-            request = _watch(args)
-        case "changed":
-            request = _changed(args)
-        case _:
-            return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
+    read = _REQUESTS.get(method)
+    if read is None:
+        return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
+    try:
+        request = read(args)
+    except native_values.BadValue as bad:
+        return BadQuery(tid, sender, bad.code, bad.text)
     if request is None:
         return BadQuery(tid, sender, ERROR_PROTOCOL, "bad arguments")
     return Query(tid, sender, request)
@@ -186,6 +185,25 @@ def _changed(args: list[object]) -> Changed | None:
     return Changed(to_id(key, "big"), version, to_endpoints(added), to_endpoints(removed))
 
 
+def _get(args: list[object]) -> Get | None:
+    if len(args) < 3:
+        return None
+    key, token, seq = args[:3]
+    if not is_bytes(key, ID_SIZE) or not (token is None or is_token(token)):
+        return None
+    return Get(to_id(key, "big"), token, seq) if seq is None or is_integer(seq, 0, SEQ_MAX) else None
+
+
+def _put(args: list[object]) -> Put | None:
+    if len(args) < 4:
+        return None
+    token, fields, cas, lasts = args[:4]
+    if not is_token(token) or not (cas is None or is_integer(cas, 0, SEQ_MAX)) or not is_integer(lasts, 1, VALUE_LASTS):
+        return None
+    value = native_values.to_value(fields)
+    return Put(native_values.key_of(value), token, value, cas, lasts)
+
+
 def is_bytes(value: object, size: int) -> TypeGuard[bytes]:
     return type(value) is bytes and len(value) == size
 
@@ -217,3 +235,18 @@ def are_endpoints(value: object) -> TypeGuard[list[bytes]]:
 def to_endpoints(endpoints: list[bytes]) -> tuple[Endpoint, ...]:
     """Return what is known to be endpoints, as such."""
     return tuple([_new_bytes(Endpoint, endpoint) for endpoint in endpoints])
+
+
+# How to make a request from the arguments of each method; None where they are bad.
+_REQUESTS: Final[dict[str, Callable[[list[object]], Request | None]]] = {
+    "ping": lambda _: _PING,
+    "find_node": partial(_find, FindNode),
+    "find_value": partial(_find, FindValue),
+    "store": _store,
+    "withdraw": _withdraw,
+    "renew": _renew,
+    "watch": _watch,
+    "changed": _changed,
+    "get": _get,
+    "put": _put,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple, assert_never
 
 import msgpack
@@ -10,6 +11,7 @@ import msgpack
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
+    VALUE_LASTS,
     VERSION_MAX,
     Acknowledged,
     Changed,
@@ -17,7 +19,9 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Ping,
+    Put,
     Renew,
     Renewed,
     Request,
@@ -27,7 +31,9 @@ from dhtd.core.messages import (
     Watched,
     Withdraw,
 )
+from dhtd.core.records import SEQ_MAX, Value
 from dhtd.errors import WireError
+from dhtd.wire import native_values
 from dhtd.wire.native_fields import are_endpoints, is_integer, is_issued, is_token, read_endpoints, to_endpoints
 from dhtd.wire.native_layout import ID_SIZE, NODE4_SIZE, NODE6_SIZE, to_id
 from dhtd.wire.reader import Reader
@@ -69,7 +75,10 @@ class ResultDecoder:
                 return self._found(token, nodes4, nodes6, [], more)
             case FindValue():
                 return self._found(*body[:5])
-            case Ping() | Store() | Withdraw() | Changed():
+            case Get():
+                token, nodes4, nodes6, more, held, lasts = body[:6]
+                return self._got(self._found(token, nodes4, nodes6, [], more), held, lasts)
+            case Ping() | Store() | Withdraw() | Changed() | Put():
                 return Acknowledged()
             case Renew():
                 return _renewed(*body[:2])
@@ -85,6 +94,19 @@ class ResultDecoder:
             raise WireError("the endpoints are malformed")
         contacts = (*self._decode_nodes(nodes4, NODE4_SIZE), *self._decode_nodes(nodes6, NODE6_SIZE))
         return Found(token, contacts, to_endpoints(endpoints), more and bool(token))
+
+    def _got(self, found: Found, fields: object, lasts: object) -> Found:
+        if not is_integer(lasts, 0, VALUE_LASTS):
+            raise WireError("the seconds are malformed")
+        held: Value | int | None
+        if fields is None or is_integer(fields, 0, SEQ_MAX):
+            held = fields
+        else:
+            try:
+                held = native_values.to_value(fields)
+            except native_values.BadValue as bad:
+                raise WireError(f"the value is malformed: {bad}") from None
+        return replace(found, held=held, lasts=lasts)
 
     def _decode_nodes(self, nodes: object, size: int) -> Iterable[Contact]:
         if type(nodes) is not bytes or len(nodes) % size:
@@ -135,6 +157,19 @@ def _held(reader: Reader) -> int | None:
     return held
 
 
+def _read_held(reader: Reader) -> object:
+    """Return the nil, the integer, or the fields of a value that come next."""
+    if reader.nil():
+        return None
+    seq = reader.integer()
+    if seq is not None:
+        return seq
+    fields = native_values.read(reader)
+    if fields is None:
+        raise WireError("the value is malformed")
+    return fields
+
+
 _FOUND = (Reader.binary, Reader.binary, Reader.binary)
 # How to read the elements of a result that this version knows, by the request.
 _ELEMENTS: Final[dict[type[Request], tuple[Callable[[Reader], object], ...]]] = {
@@ -146,6 +181,8 @@ _ELEMENTS: Final[dict[type[Request], tuple[Callable[[Reader], object], ...]]] = 
     Renew: (Reader.binary, _held),
     Watch: (Reader.binary, Reader.integer, read_endpoints, Reader.boolean),
     Changed: (),
+    Get: (*_FOUND, Reader.boolean, _read_held, Reader.integer),
+    Put: (),
 }
 
 

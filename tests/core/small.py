@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, Keyspace
-from dhtd.core.messages import Contact
+from dhtd.core.messages import Contact, Message, Put, Query
 from dhtd.core.policy import Policy
+from dhtd.core.records import Value
 from dhtd.core.routing.standing import Standing
 from dhtd.wire.native import TRAITS, NativeCodec
 
@@ -21,6 +22,17 @@ class SmallCodec(NativeCodec):
     """The native wire, restricted to 128 IDs."""
 
     traits = replace(TRAITS, keyspace=SEVEN)
+
+    def key_of(self, value: Value) -> Id:
+        """Return the leading bits of the key on the native wire."""
+        return Id(super().key_of(value) >> 256 - SEVEN.bits)
+
+    def decode(self, data: bytes) -> Message:
+        """Return the message in a datagram, with such a key if it is a put."""
+        message = super().decode(data)
+        if isinstance(message, Query) and isinstance(message.request, Put):
+            return replace(message, request=replace(message.request, key=self.key_of(message.request.value)))
+        return message
 
 
 CODEC = SmallCodec()

@@ -82,7 +82,10 @@ class House:
         publisher: Any = FakePublisher(self.calls)
         watching: Any = Part("watching", self.calls)
         waiting: Any = Part("waiting", self.calls)
-        self.news = News(memberships, whereabouts, publisher, watching, waiting, self.operations, self.told.append)
+        values: Any = Part("values", self.calls)
+        self.news = News(
+            memberships, whereabouts, publisher, watching, values, waiting, self.operations, self.told.append
+        )
 
 
 # Settling
@@ -139,7 +142,12 @@ CONCERNED: list[tuple[Fact, *tuple[tuple[Any, ...], ...]]] = [
     (Doubtful(PEER), ("publisher.doubtful", PEER, NOW)),
     (GivenUp(PEER), ("patrol.lost", PEER, NOW)),
     (Measured(Family.IPV6, 20), ("hurrying.network_has", 20, Family.IPV6, NOW)),
-    (Reached(Family.IPV6, 3), ("publisher.reached", Family.IPV6, NOW), ("watching.reached", NOW)),
+    (
+        Reached(Family.IPV6, 3),
+        ("publisher.reached", Family.IPV6, NOW),
+        ("watching.reached", NOW),
+        ("values.reached", NOW),
+    ),
     (CutOff(Family.IPV4), ("watching.cut_off", Family.IPV4, NOW)),
 ]
 

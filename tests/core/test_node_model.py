@@ -38,6 +38,7 @@ from dhtd.core.events import (
     Unanswered,
     Unheld,
     Unreached,
+    ValueSuperseded,
     Withdrawn,
 )
 from dhtd.core.events import Event as NodeEvent
@@ -54,8 +55,10 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Message,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -491,6 +494,7 @@ class NodeMachine(RuleBasedStateMachine):
             }
             event(names[type(told)])
             return
+        assert not isinstance(told, ValueSuperseded), "it keeps no values"
         if isinstance(told, Republished):
             self.check_published(machine, told)
             return
@@ -694,8 +698,10 @@ class NodeMachine(RuleBasedStateMachine):
                 renewed = self.codec.decode_result(query.request, reply.body)
                 assert isinstance(renewed, Renewed)
                 self.take_renewal(machine, query.request, source, renewed)
-            case Watch() | Changed():
+            case Watch() | Changed() | Put():
                 assert isinstance(reply, Error)
+            case Get():
+                assert isinstance(reply, Reply)
 
     def take_change(
         self, machine: Machine, tid: bytes, request: Store | Withdraw, source: Endpoint, reply: Reply | Error

@@ -46,7 +46,7 @@ def tell(
 ) -> None:
     """Answer a watch, as the node that it was sent to or as another one there."""
     assert isinstance(sent.request, Watch)
-    own, bench_room = Id(sent.to[3] if id is None else id), bench.node.responder._whole
+    own, bench_room = Id(sent.to[3] if id is None else id), bench.node.responder.rooms.whole
     data, _ = bench.codec.encode_watched(sent.query, own, US, token, version, bench_room, list(endpoints))
     bench.deliver(data, sent.to)
 

@@ -11,6 +11,7 @@ from dhtd.core.messages import (
     CHANGED_MAX,
     LEASE_MAX,
     SESSION_SIZE,
+    VALUE_LASTS,
     VERSION_MAX,
     Acknowledged,
     BadQuery,
@@ -19,8 +20,10 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Message,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -32,7 +35,9 @@ from dhtd.core.messages import (
     Watched,
     Withdraw,
 )
+from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SEQ_MAX, SIGNATURE_SIZE, Mutable, Value
 from dhtd.errors import WireError
+from dhtd.wire import native_values
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import TID_SIZE, TOKEN_MAX
 from tests.fuzz.target import Target
@@ -113,8 +118,28 @@ def _check_request(request: Request) -> None:
             _check_integer(version, 0, VERSION_MAX)
             assert len(added) + len(removed) <= CHANGED_MAX
             _check_endpoints((*added, *removed))
+        case Get(key, token, seq):
+            _check_id(key)
+            assert token is None or 1 <= len(token) <= TOKEN_MAX
+            assert seq is None or 0 <= seq <= SEQ_MAX
+        case Put(key, token, value, cas, lasts):
+            assert key == native_values.key_of(value)
+            assert 1 <= len(token) <= TOKEN_MAX
+            assert cas is None or 0 <= cas <= SEQ_MAX
+            _check_integer(lasts, 1, VALUE_LASTS)
+            _check_value(value)
         case _:
             assert_never(request)
+
+
+def _check_value(value: Value) -> None:
+    assert len(value.data) <= DATA_MAX
+    if isinstance(value, Mutable):
+        assert len(value.public_key) == PUBLIC_KEY_SIZE
+        assert len(value.salt) <= SALT_MAX
+        assert len(value.signature) == SIGNATURE_SIZE
+        _check_integer(value.seq, 0, SEQ_MAX)
+    assert native_values.is_genuine(value) in (True, False)
 
 
 def _check_entry(key: Id, port: int, token: bytes, session: bytes) -> None:

@@ -23,12 +23,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import (
     Event,
     Handle,
-    Isolated,
-    Joined,
     LookupProgress,
-    Republished,
-    Unheld,
-    Unreached,
+    Unasked,
 )
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
@@ -168,7 +164,7 @@ class World:
             self.take_all()
 
     def take(self, event: Event) -> None:
-        if isinstance(event, Joined | Isolated | Unheld | Unreached | Republished):
+        if isinstance(event, Unasked):
             return
         assert event.op in self.open, "it was over, or cancelled, or never begun"
         if not isinstance(event, LookupProgress):

@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from dhtd.core.codec import Room, Values
+from dhtd.core.codec import Named, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
@@ -79,7 +79,7 @@ def test_a_reply_is_told_with_what_it_brings(
     packed = net.codec.pack_contacts([Contact(Id(number), THERE) for number in range(contacts)])
     found = [HERE.with_port(1 + number) for number in range(endpoints)]
     data = net.codec.encode_found(
-        Query(TID, ASKER, request_), OTHER, HERE, TOKEN, packed, Room(1_000, request_.token is not None), Values(found)
+        Query(TID, ASKER, request_), OTHER, HERE, TOKEN, packed, Room(1_000, request_.token is not None), Named(found)
     )
     said = told(net, data)
     assert re.sub(r"\d+ endpoints", "63 endpoints", said) == f"bb000000 answers {words} [01020304]"

@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 
-from dhtd.core.codec import Room, Values
+from dhtd.core.codec import Named, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
@@ -143,7 +143,7 @@ def long_reply(endpoints: Sequence[Endpoint]) -> bytes:
     codec = NativeCodec()
     contacts = [Contact(Id(number), Endpoint.of("192.0.2.1", number)) for number in range(1, 9)]
     query = Query(bytes(8), Id(1), FindValue(Id(5)))
-    packed, values = codec.pack_contacts(contacts), Values(endpoints)
+    packed, values = codec.pack_contacts(contacts), Named(endpoints)
     return codec.encode_found(query, Id(2), contacts[0].endpoint, b"12345678", packed, Room(1_200), values)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.codec import Room, Values
+from dhtd.core.codec import Named, Room
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Message, Query, Reply
@@ -54,7 +54,7 @@ def answer(
         TOKEN,
         CODEC.pack_contacts(mine),
         Room(limit, proved),
-        Values(values),
+        Named(values),
         CODEC.pack_contacts(theirs),
     )
     reply = CODEC.decode(data)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.codec import Room, Values
+from dhtd.core.codec import Named, Room
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
@@ -280,7 +280,7 @@ def said_found(tid: bytes, sender: Id, observed: Endpoint, found: Found, of_valu
         found.token,
         CODEC.pack_contacts(found.contacts),
         Room(100_000),
-        Values(found.endpoints),
+        Named(found.endpoints),
     )
     return data, Reply(tid, sender, observed, body_of(found, of_value, more=False))
 

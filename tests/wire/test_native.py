@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.codec import PackedContacts, Room, Values
+from dhtd.core.codec import Named, PackedContacts, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
@@ -119,7 +119,7 @@ def test_a_result_survives_the_wire(result: Result, tid: bytes, sender: Id, obse
         packed = CODEC.pack_contacts(result.contacts)
         query = Query(tid, Id(0), request)
         assert result.token is not None
-        data = CODEC.encode_found(query, sender, observed, result.token, packed, Room(10_000), Values(result.endpoints))
+        data = CODEC.encode_found(query, sender, observed, result.token, packed, Room(10_000), Named(result.endpoints))
         expected = Found(result.token, result.contacts, result.endpoints if of_value else (), False)
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
@@ -142,7 +142,7 @@ def test_packed_contacts_count_the_elements(several: list[Contact]) -> None:
 def test_any_number_of_endpoints_survives(count: int) -> None:
     named = tuple(Endpoint.of(f"10.0.{number // 256}.{number % 256}", 80) for number in range(count))
     query = Query(TID, ID, FindValue(Id(9)))
-    data = CODEC.encode_found(query, ID, AT4, b"token", CODEC.pack_contacts([]), Room(1_000_000), Values(named))
+    data = CODEC.encode_found(query, ID, AT4, b"token", CODEC.pack_contacts([]), Room(1_000_000), Named(named))
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
     assert CODEC.decode_result(query.request, reply.body) == Found(b"token", (), named, False)
@@ -539,9 +539,7 @@ def found(
 ) -> tuple[int, Found]:
     """Encode an answer under a limit; return its size and its content."""
     packed = CODEC.pack_contacts(several)
-    data = CODEC.encode_found(
-        Query(TID, ID, request), ID, AT6, bytes(8), packed, Room(limit, proved), Values(endpoints)
-    )
+    data = CODEC.encode_found(Query(TID, ID, request), ID, AT6, bytes(8), packed, Room(limit, proved), Named(endpoints))
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
     result = CODEC.decode_result(request, reply.body)
@@ -718,7 +716,7 @@ def test_other_answers_stay_below_threefold(tid: bytes, id: Id, observed: Endpoi
 def test_a_cached_pack_is_sent_as_it_is(named: list[Endpoint]) -> None:
     several = (four(1), four(2))
     packed = PackedContacts(several, b"\xc4\x00\xc4\x00")  # a pack that differs from its contacts shows
-    data = CODEC.encode_found(Query(TID, ID, FindValue(Id(1))), ID, AT4, b"t", packed, Room(1_200), Values(named))
+    data = CODEC.encode_found(Query(TID, ID, FindValue(Id(1))), ID, AT4, b"t", packed, Room(1_200), Named(named))
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
     assert CODEC.decode_result(FindValue(Id(1)), reply.body) == Found(b"t", (), tuple(named), False)

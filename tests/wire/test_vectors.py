@@ -8,7 +8,7 @@ from random import Random
 import msgpack
 import pytest
 
-from dhtd.core.codec import Room, Values
+from dhtd.core.codec import Named, Room
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_GENERIC,
@@ -114,7 +114,7 @@ def test_a_reply_is_written_byte_for_byte(vector: Vector) -> None:
         case Found(token, contacts, endpoints, more):
             assert token is not None
             packed = CODEC.pack_contacts(contacts)
-            found = CODEC.encode_found(query, sender, observed, token, packed, room, Values(endpoints))
+            found = CODEC.encode_found(query, sender, observed, token, packed, room, Named(endpoints))
             assert found[:-1] == vector.data[:-1]
             assert (found == vector.data) is not more  # nothing was cut here, so nothing is said to be
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dhtd.core.address.reachability import Reachability
@@ -17,7 +16,7 @@ from dhtd.core.codec import Codec
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Request, Result
+from dhtd.core.messages import Contact, Error, Find, Found, Request, Result, rest_of
 from dhtd.core.policy import Policy
 from dhtd.core.querying.transactions import Impatient, InFlight, Transactions
 from dhtd.core.routing.overlays import Overlays
@@ -105,17 +104,17 @@ class Requester:
     def ask_rest(self, query: Asked, contact: Contact, result: Result, now: float) -> bool:
         """Ask again with its token for what was cut from the answer to `query`, if anything was; return whether.
 
-        Only once, for the same owner, which is told of the answer to that, too.
+        It is asked for the same owner, which is told of the answer to that, too.
         """
-        request = query.request
-        if not isinstance(request, FindNode | FindValue) or request.token is not None:
+        if not isinstance(query.request, Find):
             return False
         assert isinstance(result, Found)
-        if not (result.more and result.token):
+        rest = rest_of(query.request, result)
+        if rest is None:
             return False
         self.ask(
             query.owner,
-            replace(request, token=result.token),
+            rest,
             contact.endpoint,
             contact.id,
             now,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Result
+from dhtd.core.messages import Contact, Error, Find, FindNode, FindValue, Found, Result
 from dhtd.core.querying.branch import Branch
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search
@@ -77,12 +77,13 @@ class Traversal:
         family: Family | None = None,
         first: Sequence[Contact] = (),
         reader: AnswerReader | None = None,
+        request: Find | None = None,
     ) -> None:
         """`finished`, `gave_up` and `converged` are called when that has happened, the last one with the search.
 
         - `first`: contacts to begin with, before the nearest that we know.
         - `needs_tokens`: something is to be stored, or withdrawn, with the `tokens` that contacts give.
-        - `reader`: reads the values that are found as well.
+        - `reader`: reads the endpoints that are found as well; with a `request`, what the answers to that have.
         """
         self._finished: Callable[[float], None] | None = finished
         self._gave_up: Callable[[float], None] | None = gave_up
@@ -90,8 +91,10 @@ class Traversal:
         self._requester = requester
         self._overlays = overlays
         self._target = target
-        self._request: FindNode | FindValue = FindNode(target)
-        if reader is not None:
+        self._request: Find = FindNode(target)
+        if request is not None:
+            self._request = request
+        elif reader is not None:
             self._request = FindValue(target)
         elif needs_tokens:
             self._request = requester.traits.find_for_token(target)
@@ -200,7 +203,7 @@ class Traversal:
             self._advance(now, family)
 
     def find(self, contact: Contact, now: float, *, insistent: bool) -> None:
-        """Ask a contact for the nodes, or the values, at the target."""
+        """Ask a contact for the nodes, or the records, at the target."""
         self._requester.ask(self, self._request, contact.endpoint, contact.id, now, insistent=insistent, impatient=self)
 
     def explore(self, contact: Contact, about: Id, now: float) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL, Counters
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import BadQuery, FindNode, FindValue, Ping, Query, Renew
+from dhtd.core.messages import BadQuery, Find, Ping, Query, Renew
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.malformed import Malformed
@@ -56,7 +56,7 @@ class Gate:
             if self._responder.is_proved(query.request, source, now):
                 if self.limit.allows_proved(source, now):
                     return self._responder.answer(query, source, size, now)
-            elif isinstance(query.request, Ping | FindNode | FindValue | Renew) and self._overlays.answers_us(source):
+            elif isinstance(query.request, Ping | Find | Renew) and self._overlays.answers_us(source):
                 if self.limit.allows_brief(now):
                     counters.cut_short += 1
                     counters.caps_hit[cap] += 1

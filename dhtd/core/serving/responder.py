@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, assert_never
 
-from dhtd.core.codec import NOTHING, Codec, Room, Values
+from dhtd.core.codec import NOTHING, Codec, Named
 from dhtd.core.counters import CHANGES, CHANGES_PER_SOURCE, Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
@@ -28,9 +28,12 @@ from dhtd.core.messages import (
     METHODS,
     Changed,
     Contact,
+    Find,
     FindNode,
     FindValue,
+    Get,
     Ping,
+    Put,
     Query,
     Renew,
     Request,
@@ -42,9 +45,12 @@ from dhtd.core.policy import Policy
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.endpoint_sample import EndpointSample
 from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
+from dhtd.core.serving.rooms import Rooms
 from dhtd.core.serving.tokens import Tokens
+from dhtd.core.serving.value_answers import ValueAnswers
 from dhtd.core.storage.outcomes import QuotaReached
 from dhtd.core.storage.store import HeldRecords
+from dhtd.core.values.known_values import KnownValues
 from dhtd.core.watching.watching import Watching
 
 if TYPE_CHECKING:
@@ -58,7 +64,6 @@ class Responder:
     """Answers queries from what the node knows."""
 
     __slots__ = (
-        "_amplification",
         "_answers",
         "_answers_by_family",
         "_choice",
@@ -69,15 +74,13 @@ class Responder:
         "_own_id_towards",
         "_replays",
         "_rng",
-        "_rooms",
-        "_sent_max",
         "_tokens",
+        "_values",
         "_watching",
-        "_whole",
         "_width",
         "_without_token",
         "known",
-        "ping_size",
+        "rooms",
         "store",
     )
 
@@ -89,6 +92,7 @@ class Responder:
         overlays: Overlays,
         store: HeldRecords,
         watching: Watching,
+        values: KnownValues,
         counters: Counters,
         now: float,
     ) -> None:
@@ -97,11 +101,8 @@ class Responder:
         self._rng = rng
         self._width = codec.traits.keyspace.width
         self._without_token = FindNode not in codec.traits.token_from  # find_node is answered so
-        self._sent_max = policy.datagram_sent_max
-        self._amplification = policy.amplification
-        self._whole = Room(policy.datagram_sent_max, proved=True)
-        self._rooms: dict[int, Room] = {}  # for strangers, by the size of their query
-        self.ping_size = len(codec.encode_query(bytes(codec.traits.tid_size), self._own_id, Ping()))
+        ping = codec.encode_query(bytes(codec.traits.tid_size), self._own_id, Ping())
+        self.rooms = rooms = Rooms(policy, len(ping))
         answers = [overlay.state.answers for overlay in overlays]
         # A node of one family does not look up at each find what belongs to which family:
         self._answers = answers[0] if len(answers) == 1 else None
@@ -114,6 +115,7 @@ class Responder:
         self._replays = ReplayGuard(policy, self._tokens.generation)
         self.store, self._watching = store, watching
         self.known = watching.known
+        self._values = ValueAnswers(codec, rng, policy, overlays, values, self._tokens, rooms, counters)
         self._choice = EndpointSample()
 
     def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
@@ -136,6 +138,10 @@ class Responder:
                 return self._watched(query, request, source, now)
             case Changed():
                 return self._told(query, request, source, now)
+            case Get():
+                return self._values.got(query, request, source, size, now)
+            case Put():
+                return self._values.put(query, request, source, now)
             case _:
                 assert_never(request)
 
@@ -164,7 +170,7 @@ class Responder:
         A renewal that is not proved gets a token as ever.
         """
         request = query.request
-        assert isinstance(request, Ping | FindNode | FindValue | Renew)
+        assert isinstance(request, Ping | Find | Renew)
         self._counters.queries_received[METHODS[type(request)]] += 1
         if isinstance(request, Ping):
             return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
@@ -175,7 +181,7 @@ class Responder:
         token = self._tokens.issue(source[:-2], self._key(request), now)
         return self._codec.encode_cut(query, self._own_id_towards(source), source, token)
 
-    def _key(self, request: FindNode | FindValue | Store | Withdraw | Watch) -> bytes:
+    def _key(self, request: Find | Store | Withdraw | Watch | Put) -> bytes:
         """Return what a token for this request is bound to, beside the address."""
         key = request.target if isinstance(request, FindNode) else request.key
         return key.to_bytes(self._width, "big")
@@ -201,11 +207,12 @@ class Responder:
         nearest = answers.nearest
         packed = answers.packed_for(source, target) if nearest is None or answers.has_scopes else nearest.to(target)
         # 3. A whole datagram, if it is proved. Else the answer is as long as its query allows.
-        room = self._whole
+        rooms = self.rooms
+        room = rooms.whole
         if not proved:
-            room = self._rooms.get(size) or self._room_for(size)
-            if endpoints and room.limit < self._sent_max:
-                room = Room(self._amplification * size)  # what is kept for a ping is of more use to endpoints
+            room = rooms[size]
+            if endpoints and room.limit < rooms.sent_max:
+                room = rooms.all_of(size)  # what is kept for a ping is of more use to endpoints
         # 4. A token, so that it may store here; none, if its store would be refused.
         refuses = self.store.is_crowded and self.store.refuses_newcomer(target, ip, now)
         if refuses or (self._without_token and type(query.request) is FindNode):
@@ -213,16 +220,8 @@ class Responder:
         else:
             issued = self._tokens.issue(ip, key, now)
         # 5. The endpoints under the key: the codec takes as many as there is room for.
-        values = Values(endpoints, self._choose) if endpoints else NOTHING
-        return self._codec.encode_found(query, own_id, source, issued, packed, room, values, others)
-
-    def _room_for(self, size: int) -> Room:
-        """Return the room for an answer to a stranger's query of this size."""
-        limit = self._amplification * size
-        # Short of a whole datagram, a part is kept for the ping that finds out whether the stranger is a node.
-        room = Room(self._sent_max if limit >= self._sent_max else limit - self.ping_size)
-        self._rooms[size] = room
-        return room
+        named = Named(endpoints, self._choose) if endpoints else NOTHING
+        return self._codec.encode_found(query, own_id, source, issued, packed, room, named, others)
 
     def _choose(self, key: Id, endpoints: Sequence[Endpoint], most: int) -> Sequence[Endpoint]:
         """Return so many of the endpoints under a key, others each time: there is no room for all."""
@@ -283,7 +282,7 @@ class Responder:
         # 2. It watches no longer.
         if not request.lease:
             self._watching.held.leave(key, ip, session)
-            return self._codec.encode_watched(query, own_id, source, token, 0, self._whole, ())[0]
+            return self._codec.encode_watched(query, own_id, source, token, 0, self.rooms.whole, ())[0]
         # 3. Hold the watch, if the quotas allow that.
         watch = notices.begin(request, Contact(query.sender, source), now)
         if isinstance(watch, QuotaReached):
@@ -291,7 +290,7 @@ class Responder:
             return self._refuse(query, source, ERROR_SERVER, watch.text)
         # 4. Say what there is; the rest follows in notices.
         there = notices.there(watch, now)
-        answer, told = self._codec.encode_watched(query, own_id, source, token, watch.version, self._whole, there)
+        answer, told = self._codec.encode_watched(query, own_id, source, token, watch.version, self.rooms.whole, there)
         notices.told(watch, there[:told])
         return answer
 

@@ -58,7 +58,7 @@ class Strangers:
         attempts = self._policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
         if not is_proved:
             room = self._policy.amplification * size - sent
-            attempts = min(attempts, room // self._responder.ping_size)
+            attempts = min(attempts, room // self._responder.rooms.ping_size)
         # 3. Does it belong in the table?
         if attempts and overlay.state.queried(query.sender, endpoint, now):
             self.pings.count(share, endpoint, now)

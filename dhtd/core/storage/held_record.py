@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dhtd.core.ids import Id
-from dhtd.core.records import Record, RecordKey
+from dhtd.core.records import Peer, RecordKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class HeldRecord:
     """A record that is held under a key. `expires_at` is a `now` time."""
 
     key: Id
-    record: Record
+    record: Peer
     expires_at: float
     lease: int  # seconds that its session has asked for
     session: bytes  # empty on a wire without sessions

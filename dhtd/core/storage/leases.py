@@ -1,7 +1,6 @@
 """Leases: what one machine has stored under one session lives and expires together.
 
-So a renewal moves one number, however many records the session has. A wheel of seconds tells when each lease is to be
-looked at (a hashed timing wheel; Varghese and Lauck 1987):
+So a renewal moves one number, however many records the session has. A `Wheel` tells when each lease is to be looked at:
 
 1. A new lease is filed under the second of its expiry, or under a minute from now if that is sooner.
 2. A renewal leaves it there. When its second has come, a lease that has not expired is filed anew.
@@ -13,7 +12,6 @@ So each lease is in the wheel once. Reminders and leases without records stay th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil, floor
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint
@@ -94,37 +92,3 @@ class Reminder:
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
-
-
-_AHEAD: Final = 60  # seconds: no lease is filed farther ahead
-_SLOTS: Final = 128  # a second each; twice as many as are ahead, for a wheel that is looked at late
-
-
-class Wheel:
-    """The leases, by the second in which each is looked at."""
-
-    __slots__ = ("_due", "_second", "_slots")
-
-    def __init__(self) -> None:
-        self._slots: list[list[Lease | Reminder]] = [[] for _ in range(_SLOTS)]
-        self._second = 0  # the first one that was not looked at
-        self._due: list[Lease | Reminder] = []  # of the second before
-
-    def file(self, item: Lease | Reminder, expires_at: float, now: float) -> None:
-        """Have this looked at when it expires, or after a minute."""
-        second = ceil(min(expires_at, now + _AHEAD))
-        self._slots[max(second, self._second) % _SLOTS].append(item)
-
-    def pop(self, now: float) -> Lease | Reminder | None:
-        """Take and return what is to be looked at by `now`, in the order of seconds; None at the end of it."""
-        if not self._due:
-            last = floor(now)
-            # After a long pause, one round past all slots is enough.
-            self._second = max(self._second, last - _SLOTS + 1)
-            while not self._due:
-                if self._second > last:
-                    return None
-                slot = self._second % _SLOTS
-                self._due, self._slots[slot] = self._slots[slot], self._due
-                self._second += 1
-        return self._due.pop()

@@ -32,9 +32,10 @@ from dhtd.core.records import Peer, RecordKey
 from dhtd.core.storage.changed_keys import ChangedKeys
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.core.storage.held_scopes import HeldScopes
-from dhtd.core.storage.leases import SESSION_KEPT, Entry, Lease, Reminder, Wheel, kept
+from dhtd.core.storage.leases import SESSION_KEPT, Entry, Lease, Reminder, kept
 from dhtd.core.storage.outcomes import EVICTED_BY, REFUSED_BY, STORED, QuotaReached, Stored
 from dhtd.core.storage.sources import Crowd, Sources
+from dhtd.core.storage.wheel import Wheel
 
 SWEPT: Final = 256  # records that one `sweep` looks at, at most: a full store of one age takes 0.6 s
 
@@ -68,7 +69,7 @@ class HeldRecords:
         self._doubles = 0  # records with a session in their place
         self._sources = Sources()
         self._crowds: dict[bytes, Crowd] = {}  # of keys at their quota, and until they are half full
-        self._wheel = Wheel()
+        self._wheel: Wheel[Lease | Reminder] = Wheel()
         self._expiring: Lease | Reminder | None = None  # it has expired, and some of its records are dropped already
         self._until = 0.0  # the latest expiry: an object that many leases share
         self._scopes = HeldScopes()

@@ -18,7 +18,7 @@ from dhtd.core.endpoint import Endpoint, check_port
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import LEASE_MAX, Contact
 from dhtd.core.publishing.sightings import Seen
-from dhtd.core.records import Kind, Peer, Record, RecordKey
+from dhtd.core.records import Kind, Peer, RecordKey
 from dhtd.core.storage.leases import SESSION_KEPT
 from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state.schemas import Value
@@ -43,7 +43,7 @@ class SavedRecord:
     """An entry held for another node: see `HeldRecord`."""
 
     key: Id
-    record: Record
+    record: Peer
     lease: int
     session: bytes
 

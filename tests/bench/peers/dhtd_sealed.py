@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from dhtd.config import key_file
-from dhtd.core.codec import NOTHING, PackedContacts, Room, Values
+from dhtd.core.codec import NOTHING, Named, PackedContacts, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Message, Query, Request
@@ -41,10 +41,10 @@ class SealedCodec(NativeCodec):
         token: bytes,
         packed: PackedContacts,
         room: Room,
-        values: Values = NOTHING,
+        named: Named = NOTHING,
         others: PackedContacts | None = None,
     ) -> bytes:
-        found = super().encode_found(query, sender, observed, token, packed, room, values, others)
+        found = super().encode_found(query, sender, observed, token, packed, room, named, others)
         return self.seal.seal_answer(found)
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:

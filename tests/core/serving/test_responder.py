@@ -24,7 +24,9 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Ping,
+    Put,
     Renew,
     Reply,
     Request,
@@ -34,7 +36,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.records import Peer
+from dhtd.core.records import Immutable, Peer
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
@@ -176,11 +178,14 @@ def test_queries_are_counted_by_method() -> None:
         Renew(SESSION, 60, b""),
         Watch(KEY, b"x", 60, SESSION),
         Changed(KEY, 0, (), ()),
+        Get(KEY),
+        Put(KEY, b"x", Immutable(b"data"), None, 60),
     ]
     for request in requests:
         bench.query(request, PEER)
     assert bench.node.counters.queries_received == {
         "ping": 2, "find_node": 1, "find_value": 1, "store": 1, "withdraw": 1, "renew": 1, "watch": 1, "changed": 1,
+        "get": 1, "put": 1,
     }  # fmt: skip
 
 

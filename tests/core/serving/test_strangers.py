@@ -49,7 +49,7 @@ def test_a_node_with_enough_contacts_pings_once() -> None:
 @pytest.mark.parametrize(("spare", "pings"), [(-1, 0), (0, 1), (1, 1)])
 def test_pings_count_as_a_part_of_the_answer(spare: int, pings: int) -> None:
     bench = Bench()
-    sent = DEFAULT.amplification * ENOUGH - bench.node.responder.ping_size - spare
+    sent = DEFAULT.amplification * ENOUGH - bench.node.responder.rooms.ping_size - spare
     assert len(consider(bench, sent=sent)) == pings
 
 

@@ -1,0 +1,104 @@
+"""Answers to get and put: values that this node holds, or is to hold.
+
+To verify a signature takes as long as to answer five queries. So each is charged before: to the address that a token
+has proved, and to all together.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dhtd.core.codec import Codec
+from dhtd.core.counters import RATE_LIMIT, SIGNATURES, SIGNATURES_PER_SOURCE, Counters
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import ERROR_PROTOCOL, ERROR_SERVER, ERROR_SIGNATURE, Get, Put, Query
+from dhtd.core.policy import Policy
+from dhtd.core.records import Immutable, Value
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.serving.rate_limit import RateLimit
+from dhtd.core.serving.rooms import Rooms
+from dhtd.core.serving.tokens import Tokens
+from dhtd.core.storage.outcomes import QuotaReached, Refused
+from dhtd.core.values.known_values import KnownValues
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class ValueAnswers:
+    """Answers with values, and takes them."""
+
+    __slots__ = ("_codec", "_counters", "_limit", "_overlays", "_rooms", "_tokens", "_values", "_width")
+
+    def __init__(
+        self,
+        codec: Codec,
+        rng: Random,
+        policy: Policy,
+        overlays: Overlays,
+        values: KnownValues,
+        tokens: Tokens,
+        rooms: Rooms,
+        counters: Counters,
+    ) -> None:
+        self._codec = codec
+        self._counters = counters
+        self._overlays = overlays
+        self._rooms = rooms
+        self._tokens = tokens
+        self._values = values
+        self._width = codec.traits.keyspace.width
+        rate, total = policy.signatures_per_source, policy.signatures
+        self._limit = RateLimit(policy, rng, overlays.answers_us, rate=rate, total=total)
+
+    def got(self, query: Query, request: Get, source: Endpoint, size: int, now: float) -> bytes:
+        """Return the datagram with the value under a key, if it is wanted, and with the nearest contacts."""
+        key, ip = request.key.to_bytes(self._width, "big"), source[:-2]
+        proved = request.token is not None and self._tokens.is_valid(request.token, ip, key, now)
+        room = self._rooms.whole if proved else self._rooms[size]
+        packed, others = None, None
+        for overlay in self._overlays:
+            near = overlay.state.answers.packed_for(source, request.key)
+            if len(source) == overlay.family:
+                packed = near
+            else:
+                others = near
+        assert packed is not None
+        token = b"" if self._values.held.refuses_newcomer(request.key) else self._tokens.issue(ip, key, now)
+        held, lasts = self._values.answer(request, now)
+        own_id = self._overlays.own_id_towards(source)
+        return self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
+
+    def put(self, query: Query, request: Put, source: Endpoint, now: float) -> bytes:
+        """Hold a value, if its sender has proved its address, or say why not."""
+        own_id = self._overlays.own_id_towards(source)
+        key = request.key.to_bytes(self._width, "big")
+        if self._tokens.is_valid(request.token, source[:-2], key, now):
+            refused = self._hold(request, source, now)
+        else:
+            refused = Refused(ERROR_PROTOCOL, "bad token")
+        if refused is None:
+            return self._codec.encode_acknowledged(query.tid, own_id, source)
+        self._counters.bad_queries += 1
+        return self._codec.encode_error(query.tid, own_id, refused.code, refused.text)
+
+    def _hold(self, request: Put, source: Endpoint, now: float) -> Refused | None:
+        outcome = self._values.held.put(request, source[:-2], now, partial(self._verify, source, now))
+        if isinstance(outcome, Refused):
+            return outcome
+        if isinstance(outcome, QuotaReached):
+            self._counters.caps_hit[outcome.cap] += 1
+            return Refused(ERROR_SERVER, outcome.text)
+        if outcome.evicted_by is not None:
+            self._counters.caps_hit[outcome.evicted_by] += 1
+        return None
+
+    def _verify(self, source: Endpoint, now: float, value: Value) -> Refused | QuotaReached | None:
+        if isinstance(value, Immutable):
+            return None
+        cap = self._limit.refusal(source, now)
+        if cap is not None:
+            cap = SIGNATURES_PER_SOURCE if cap == RATE_LIMIT else SIGNATURES
+            return QuotaReached(cap, "busy: too many signatures to verify")
+        return None if self._codec.is_genuine(value) else Refused(ERROR_SIGNATURE, "bad signature")

@@ -1,0 +1,186 @@
+"""The publications of own values, and the replications of those that are held for others.
+
+A holder that has not heard of a value for an hour stores it at the K nearest nodes that lack it (Kademlia section 4.1),
+for as long as it holds it yet. So values outlast their owner's absence, and spread to nodes that have come since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from dhtd.core.events import Handle, ValuePut, ValueSuperseded
+from dhtd.core.ids import Id, packed
+from dhtd.core.membership.waiting import Patience, Waiting
+from dhtd.core.messages import VALUE_LASTS
+from dhtd.core.querying.attempts import Attempts
+from dhtd.core.querying.operations import Operations
+from dhtd.core.querying.requester import Requester
+from dhtd.core.records import Value
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.storage.held_values import HeldValue, HeldValues
+from dhtd.core.values.own_values import OwnValue, OwnValues
+from dhtd.core.values.placement import Order, Placed, Placement
+from dhtd.core.values.verifier import Verifier
+
+if TYPE_CHECKING:
+    from random import Random
+
+_LEAST: Final = 60  # seconds: a value that is held for less is not replicated any more
+
+
+class _Publication:
+    """A publication under way, and the commands that end with it."""
+
+    __slots__ = ("ops", "own", "placement")
+
+    placement: Placement
+
+    def __init__(self, own: OwnValue | None) -> None:
+        self.own = own  # None: it is put once, and not kept
+        self.ops: list[Handle] = []
+
+
+class Keeping:
+    """Keeps values in the network."""
+
+    __slots__ = (
+        "_held",
+        "_operations",
+        "_overlays",
+        "_own",
+        "_publications",
+        "_replications",
+        "_requester",
+        "_rng",
+        "_silent",
+        "_sweep_at",
+        "_tell",
+        "_tell_news",
+        "_verifier",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        operations: Operations,
+        waiting: Waiting,
+        verifier: Verifier,
+        held: HeldValues,
+        own: OwnValues,
+        tell: Callable[[ValuePut, float], None],
+        tell_news: Callable[[ValueSuperseded], None],
+        rng: Random,
+    ) -> None:
+        self._requester = requester
+        self._overlays = overlays
+        self._operations = operations
+        self._waiting = waiting
+        self._verifier = verifier
+        self._held = held
+        self._own = own
+        self._tell = tell
+        self._tell_news = tell_news
+        self._rng = rng
+        self._publications: dict[bytes, _Publication] = {}
+        self._replications: dict[bytes, Placement] = {}
+        self._silent: dict[bytes, HeldValue] = {}  # to be replicated, once there is room for that
+        self._sweep_at = 0.0
+
+    # Own values
+
+    def put(self, op: Handle, key: Id, value: Value, now: float, *, wanted: int, cas: int | None, keep: bool) -> None:
+        """Publish a value, and keep it from now on: see `Commands.put`."""
+        self._call_off(packed(key), now)
+        own = self._own.keep(key, value, wanted) if keep else None
+        if own is not None:
+            self._own.began(own)
+        publication = _Publication(own)
+        publication.ops.append(op)
+        self._publish(publication, Order(key, value, VALUE_LASTS, cas), Patience.SOME, now)
+
+    def restore(self, key: Id, value: Value, wanted: int, now: float) -> None:
+        """Keep a value of an earlier run, and publish it soon."""
+        own = self._own.keep(key, value, wanted)
+        self._own.due_at(own, now + self._requester.policy.startup_spread * self._rng.random())
+
+    def drop(self, key: Id, now: float) -> bool:
+        """Keep the value under `key` no longer; return whether one was kept."""
+        self._call_off(packed(key), now)
+        return self._own.drop(key) is not None
+
+    # The clock
+
+    def next_timeout(self) -> float | None:
+        """Return when `go_on` has something to do."""
+        policy = self._requester.policy
+        due = []
+        if len(self._publications) < policy.publishing:
+            due.append(self._own.next_timeout())
+        if len(self._held):
+            due.append(self._sweep_at)
+        if self._silent and len(self._replications) < policy.replicating:
+            due.append(0.0)
+        return min((at for at in due if at is not None), default=None)
+
+    def go_on(self, now: float, attempts: Attempts) -> None:
+        """Publish own values that are due; drop held ones that have expired, and replicate those nobody has put."""
+        policy = self._requester.policy
+        # 1. Own values.
+        room = policy.publishing - len(self._publications)
+        for own in self._own.pop_due(now, room) if room > 0 else ():
+            publication = _Publication(own)
+            order = Order(own.key, own.value, VALUE_LASTS)
+            attempts.do(self._publish, publication, order, Patience.LITTLE, now)
+        # 2. Held ones.
+        if len(self._held) and now >= self._sweep_at:
+            self._sweep_at = now + policy.store_sweep
+            self._silent.update((packed(held.key), held) for held in self._held.sweep(now))
+        while self._silent and len(self._replications) < policy.replicating:
+            attempts.do(self._replicate, self._silent.pop(next(iter(self._silent))), now)
+
+    # Inside
+
+    def _publish(self, publication: _Publication, order: Order, patience: Patience, now: float) -> None:
+        key = packed(order.key)
+        report = self._operations.report_to(partial(self._published, key, publication))
+        publication.placement = Placement(self._requester, self._overlays, self._verifier, report, order)
+        self._publications[key] = publication
+        self._waiting.begin(publication.placement, patience, now)
+
+    def _call_off(self, key: bytes, now: float) -> None:
+        """End the publication of a value under this key: another one takes its place, or none."""
+        publication = self._publications.pop(key, None)
+        if publication is not None:
+            self._waiting.forget(publication.placement)
+            publication.placement.cancel()
+
+    def _published(self, key: bytes, publication: _Publication, outcome: Placed, now: float) -> None:
+        own, order = publication.own, publication.placement.order
+        if not outcome.cancelled:
+            del self._publications[key]
+            if own is not None:
+                if outcome.newer is not None:
+                    self._own.supersede(own, outcome.newer)
+                    self._tell_news(ValueSuperseded(own.key, outcome.newer))
+                self._own.published(own, outcome.replicas, now)
+        for op in publication.ops:
+            self._tell(ValuePut(op, order.key, *outcome), now)
+
+    def _replicate(self, held: HeldValue, now: float) -> None:
+        # What has changed meanwhile, or is published by this node itself, is left alone.
+        key, lasts = packed(held.key), int(held.expires_at - now)
+        if self._held.held(key) != held or lasts < _LEAST or self._own.get(held.key) is not None:
+            return
+        report = self._operations.report_to(partial(self._replicated, key))
+        order = Order(held.key, held.value, lasts, renews=False)
+        placement = self._replications[key] = Placement(self._requester, self._overlays, self._verifier, report, order)
+        self._waiting.begin(placement, Patience.LITTLE, now)
+
+    def _replicated(self, key: bytes, outcome: Placed, now: float) -> None:
+        del self._replications[key]
+        if outcome.newer is not None:
+            self._held.supersede(key, outcome.newer, now)

@@ -1,0 +1,68 @@
+"""Values as a whole: those that this node holds for others, those that it keeps, and those that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dhtd.core.codec import Codec
+from dhtd.core.counters import Counters
+from dhtd.core.events import GaveUp, GetDone, GetProgress, Handle, ValuePut, ValueSuperseded
+from dhtd.core.membership.waiting import Waiting
+from dhtd.core.querying.attempts import Attempts
+from dhtd.core.querying.operations import Operations, Report
+from dhtd.core.querying.requester import Requester
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.storage.held_values import HeldValues
+from dhtd.core.values.keeping import Keeping
+from dhtd.core.values.known_values import KnownValues
+from dhtd.core.values.own_values import OwnValues
+from dhtd.core.values.reading import Reading, Wanted
+from dhtd.core.values.verifier import Verifier
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Values:
+    """The parts that have to do with values."""
+
+    __slots__ = ("_overlays", "_requester", "_verifier", "held", "keeping", "known", "own")
+
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        operations: Operations,
+        waiting: Waiting,
+        codec: Codec,
+        counters: Counters,
+        tell: Callable[[ValuePut, float], None],
+        tell_news: Callable[[ValueSuperseded], None],
+        rng: Random,
+    ) -> None:
+        """`tell` takes the ends of commands, `tell_news` other news for the owner."""
+        self._requester = requester
+        self._overlays = overlays
+        self._verifier = verifier = Verifier(codec, counters)
+        self.held = held = HeldValues(overlays.own_id, requester.policy, rng)
+        self.own = own = OwnValues(requester.policy, rng, counters.caps_hit)
+        self.known = KnownValues(held, own)
+        self.keeping = Keeping(requester, overlays, operations, waiting, verifier, held, own, tell, tell_news, rng)
+
+    def read(self, op: Handle, wanted: Wanted, report: Report[GetProgress | GetDone | GaveUp], now: float) -> Reading:
+        """Return a get of a value, which is not begun yet."""
+        known = self.known.get(wanted.key, now)
+        return Reading(op, self._requester, self._overlays, self._verifier, report, wanted, known, now)
+
+    def reached(self, now: float) -> None:
+        """A network is reached."""
+        self.own.hurry(now)
+
+    def next_timeout(self) -> float | None:
+        """Return when `go_on` has something to do. It is asked after each datagram, and many nodes have no values."""
+        return self.keeping.next_timeout() if len(self.own) or len(self.held) else None
+
+    def go_on(self, now: float, attempts: Attempts) -> None:
+        """Do what is due."""
+        self.keeping.go_on(now, attempts)
