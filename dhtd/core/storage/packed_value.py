@@ -27,9 +27,9 @@ def unpack(packed: bytes) -> Value:
     """Return the value that `pack` has made into these bytes; raise `ValueError` for others."""
     if packed[:1] == _IMMUTABLE:
         return Immutable(packed[1:])
-    if packed[:1] != _MUTABLE or len(packed) < _SALT_AT + packed[_SALT_AT - 1]:
+    data_at = _SALT_AT + (packed[_SALT_AT - 1] if len(packed) >= _SALT_AT else 0)
+    if packed[:1] != _MUTABLE or len(packed) < data_at:
         raise ValueError("these bytes are no value")
-    data_at = _SALT_AT + packed[_SALT_AT - 1]
     return Mutable(
         packed[1:_SIGNATURE_AT],
         packed[_SALT_AT:data_at],

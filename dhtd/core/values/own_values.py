@@ -41,6 +41,11 @@ class OwnValue:
         """The key, as `packed` gives it."""
         return packed(self.key)
 
+    def becomes(self, value: Value) -> None:
+        """Another value takes the place of this one: no node has taken that yet."""
+        if value != self.value:
+            self.value, self.replicas, self.published_at, self.failures = value, (), None, 0
+
 
 class OwnValues:
     """The own values, by packed key, and when each is published next."""
@@ -78,7 +83,8 @@ class OwnValues:
         own = self._values.get(packed(key))
         if own is None:
             own = self._values[packed(key)] = OwnValue(key, value, wanted)
-        own.value, own.wanted = value, wanted
+        own.becomes(value)
+        own.wanted = wanted
         return own
 
     def drop(self, key: Id) -> OwnValue | None:
@@ -89,7 +95,7 @@ class OwnValues:
 
     def supersede(self, own: OwnValue, value: Value) -> None:
         """Another value has taken the place of a kept one."""
-        own.value = value
+        own.becomes(value)
         self.changed.add(own.packed_key)
 
     # Publications

@@ -1,0 +1,34 @@
+"""How long answers may be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.codec import Room
+from dhtd.core.policy import DEFAULT
+from dhtd.core.serving.rooms import Rooms
+
+PING = 50
+ROOMS = Rooms(replace(DEFAULT, amplification=3, datagram_sent_max=1_200), PING)
+
+
+@pytest.mark.parametrize(("size", "room"), [(60, 130), (399, 1_147), (400, 1_200), (401, 1_200), (2_000, 1_200)])
+def test_a_stranger_gets_thrice_its_query(size: int, room: int) -> None:
+    """And a ping is a part of that, unless a whole datagram is less."""
+    assert ROOMS[size] == Room(room)
+    assert ROOMS[size] is ROOMS[size]
+
+
+def test_what_is_kept_for_a_ping_can_be_used() -> None:
+    assert ROOMS.all_of(60) == Room(180)
+    assert ROOMS.all_of(399) == Room(1_197)
+
+
+def test_a_proved_address_gets_a_whole_datagram() -> None:
+    assert ROOMS.whole == Room(1_200, proved=True)
+
+
+def test_what_the_rooms_were_made_of_can_be_asked() -> None:
+    assert (ROOMS.ping_size, ROOMS.sent_max) == (PING, 1_200)
