@@ -75,6 +75,18 @@ class InvalidCheck(UsageError, ValueError):
     code = "invalid-check"
 
 
+class InvalidValue(UsageError):
+    """Not a value that can be put: too long, or signed by somebody else, or with a seq out of range."""
+
+    code = "invalid-value"
+
+
+class InvalidPublicKey(UsageError):
+    """Not a public key of Ed25519."""
+
+    code = "invalid-public-key"
+
+
 class InvalidPid(UsageError):
     """Not the process of an entry: nobody has this number, or another user has."""
 
@@ -136,6 +148,24 @@ class NotTracked(DhtdError):
     """This node has not entered this ID."""
 
     code = "not-tracked"
+
+
+class NewerValue(DhtdError):
+    """A newer value is there, so this one is not put."""
+
+    code = "newer-value"
+
+
+class OtherValue(DhtdError):
+    """Another value is there than the one that was to be replaced."""
+
+    code = "cas-mismatch"
+
+
+class Conflict(DhtdError):
+    """The owner of a key has signed two values with the same seq."""
+
+    code = "conflict"
 
 
 class Busy(DhtdError):
@@ -223,13 +253,13 @@ class WrongNetwork(StateError):
 
 
 class KeyUnusable(DhtdError):
-    """The file of a network key cannot be read or written, or is not safe."""
+    """The file of a key cannot be read or written, or is not safe."""
 
     code = "key-unusable"
 
 
 class KeyExists(KeyUnusable):
-    """The file for a new network key exists already."""
+    """The file for a new key exists already."""
 
     code = "key-exists"
 

@@ -11,7 +11,7 @@ from dhtd import __version__
 from dhtd.cli.completion.candidates import complete_file, complete_instance
 from dhtd.cli.output import TIMEOUT, JsonOption, Program, Session, run
 from dhtd.cli.streams import put
-from dhtd.cli.verbs import backup, entries, info, lookup, queries, status, stop, watch
+from dhtd.cli.verbs import backup, entries, info, keys, lookup, queries, status, stop, watch
 from dhtd.cli.verbs import completion as completion_verb
 from dhtd.errors import UsageError
 
@@ -73,6 +73,7 @@ queries.register_first(app)
 entries.register(app)
 lookup.register(app)
 watch.register(app)
+keys.register(app)
 info.register(app)
 status.register(app)
 queries.register_rest(app)

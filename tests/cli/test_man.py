@@ -21,6 +21,7 @@ from dhtd.cli import dht as client
 from dhtd.cli import dhtd as daemon
 from dhtd.cli.verbs.backup import Written
 from dhtd.cli.verbs.completion import Script
+from dhtd.cli.verbs.keys import Shown
 from dhtd.config.settings import SETTINGS
 from dhtd.control.limits import ControlCounters
 from dhtd.core.counters import Counters
@@ -41,6 +42,7 @@ RESULTS: dict[str, Any] = {
     **{verb: METHODS[verb].result for verb in typer.main.get_command(client.app).commands if verb in METHODS},  # type: ignore[attr-defined]
     "backup": Written,  # the file, which the client has written
     "completion": Script,
+    "key": Shown,
     "watch": WatchEvent,  # one object a line
 }
 

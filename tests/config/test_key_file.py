@@ -12,7 +12,8 @@ from random import Random
 
 import pytest
 
-from dhtd.config.key_file import CREDENTIALS_VARIABLE, make, read, read_all
+from dhtd.config.key_file import make, read, read_all
+from dhtd.config.private_file import CREDENTIALS_VARIABLE
 from dhtd.errors import KeyExists, KeyUnusable
 from dhtd.wire.network_key import FORM, NetworkKey
 
