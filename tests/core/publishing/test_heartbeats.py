@@ -216,6 +216,24 @@ def test_a_refusal_counts_as_a_miss() -> None:
     assert len(heartbeats(bench)) == 0
 
 
+def test_an_answer_makes_up_for_a_miss() -> None:
+    bench = holding(1)
+    for _ in range(3):
+        bench.refuse(next_beat(bench)[0], 1)
+        beat(bench, 1)
+    assert len(heartbeats(bench)) == 1
+
+
+def test_a_lost_holder_hurries_its_entries() -> None:
+    bench = holding(1)
+    entry = bench.node.own_records.get(own_key(KEY, 80))
+    assert entry is not None
+    for is_hurried in (False, True):
+        bench.refuse(next_beat(bench)[0], 1)
+        assert entry.hurried is is_hurried
+    assert entry.lost == (contact(1),)
+
+
 def test_a_holder_gets_back_what_it_has_lost() -> None:
     bench = holding(1)
     beat(bench, 0)
@@ -230,18 +248,31 @@ def test_a_holder_gets_back_what_it_has_lost() -> None:
 
 
 def test_a_holder_that_loses_again_and_again_is_restocked_rarely() -> None:
-    bench = holding(1)
+    restocks = restocked_in(holding(1), 40)
+    pauses = [later - earlier for earlier, later in pairwise(restocks)]
+    assert restocks[0] == 0
+    assert pauses == sorted(pauses)
+    assert len(restocks) < 8
+
+
+def restocked_in(bench: Bench, turns: int) -> list[int]:
+    """Let the only holder lose all, again and again; return the turns in which it is restocked."""
     restocks = []
-    for turn in range(40):
+    for turn in range(turns):
         beat(bench, 0)
         for find in bench.sent():
             restocks.append(turn)
             bench.found(find, 1, token=b"fresh")
             bench.pong(bench.sent_one(), 1)
-    pauses = [later - earlier for earlier, later in pairwise(restocks)]
-    assert restocks[0] == 0
-    assert pauses == sorted(pauses)
-    assert len(restocks) < 8
+    return restocks
+
+
+def test_a_holder_that_kept_all_is_restocked_at_once() -> None:
+    bench = holding(1)
+    before = restocked_in(bench, 8)
+    for _ in range(20):
+        beat(bench, 1)
+    assert restocked_in(bench, 8) == before == [0, 2, 5]
 
 
 @pytest.mark.parametrize("refuses", ["token", "store"])
@@ -345,6 +376,12 @@ def test_a_rare_heartbeat_makes_a_farewell_longer() -> None:
     bench.node.publisher.lease.period = 100.5
     heartbeats(bench).say_goodbye(30, bench.now)
     assert bench.sent_one().request == Renew(SESSION, 101, b"")
+
+
+def test_only_a_holder_has_a_token() -> None:
+    bench = holding(1)
+    beat(bench, 1, token=b"next")
+    assert [heartbeats(bench).token(contact(id)) for id in (1, 2)] == [b"next", b""]
 
 
 def test_restored_holders_are_asked_soon() -> None:

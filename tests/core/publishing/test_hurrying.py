@@ -57,6 +57,27 @@ def test_a_doubled_network_hurries_published_entries() -> None:
     assert waiting.published_at is None
 
 
+def test_a_network_of_one_node_has_not_doubled() -> None:
+    records = make()
+    entry = records.add(own_key(KEY, 80))
+    publish(records, entry, 0.0)
+    for size in (1, 2):
+        records.hurrying.network_has(size, Family.IPV4, now=1.0)
+        assert entry.hurried is (size == 2)
+
+
+def test_a_network_a_little_smaller_counts_as_before() -> None:
+    records = make()
+    records.hurrying.network_has(100, Family.IPV4, now=0.0)
+    entry = records.add(own_key(KEY, 80))
+    publish(records, entry, 0.0)
+    for size in (51, 199):
+        records.hurrying.network_has(size, Family.IPV4, now=1.0)
+        assert not entry.hurried
+    records.hurrying.network_has(200, Family.IPV4, now=1.0)
+    assert entry.hurried
+
+
 def test_a_halved_network_may_double_but_not_soon() -> None:
     records = make()
     entry = records.add(own_key(KEY, 80))

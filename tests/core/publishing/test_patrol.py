@@ -22,9 +22,9 @@ PATROL = replace(POLICY, patrol=30.0)
 TIMEOUT = DEFAULT.query_timeout
 
 
-def publishing(*others: int, policy: Policy = POLICY) -> Bench:
+def publishing(*others: int, policy: Policy = POLICY, now: float = 0.0) -> Bench:
     """Return a node with one entry at HOLDERS, and other contacts, as on a wire without leases."""
-    bench = Bench(policy=policy)
+    bench = Bench(policy=policy, now=now)
     bench.node.publisher.lease.is_renewed = False
     bench.know(*map(contact, (*HOLDERS, *others)))
     bench.node.commands.enter(KEY, 80, bench.now)
@@ -168,6 +168,11 @@ def test_the_patrol_asks_a_holder_every_half_minute() -> None:
     assert {number for _, number in asked[:4]} == set(HOLDERS)
     assert [number for _, number in asked[4:]] == [number for _, number in asked[:4]]
     assert all(22 < later - sooner <= 30 for (sooner, _), (later, _) in pairwise(asked))
+
+
+def test_the_first_turn_is_half_a_minute_after_the_start() -> None:
+    bench = publishing(policy=PATROL, now=1_000.0)
+    assert bench.node.publisher.patrol.next_timeout() == 1_030.0
 
 
 def test_without_entries_the_patrol_rests() -> None:

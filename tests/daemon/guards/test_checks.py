@@ -121,6 +121,13 @@ async def test_a_socket_connected_to_itself_is_refused() -> None:
             b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n",
             (False, "answered 302, a redirect, which is not followed"),
         ),
+        *(
+            (
+                b"HTTP/1.1 %d Elsewhere\r\nContent-Length: 0\r\n\r\n" % status,
+                (False, f"answered {status}, a redirect, which is not followed"),
+            )
+            for status in (300, 399)
+        ),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", (False, "AT gave no complete answer of HTTP")),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * http.HEAD_MAX * 2, (False, "AT gave no complete answer of HTTP")),
         (b"SSH-2.0-OpenSSH\r\n", (False, "AT gave no complete answer of HTTP")),
@@ -234,7 +241,8 @@ async def test_a_command_gets_hardly_anything(tmp_path: Path, monkeypatch: pytes
     with trio.fail_after(DEADLINE):
         assert (await made(command(check, "a b; $(x)"), port=80)).passed
     lines = set(told.read_text().splitlines())
-    assert lines >= {f"DHT_ID={ID}", "DHT_PORT=80", "LANG=C.UTF-8", "/", "a b; $(x)"}
+    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert lines >= {f"DHT_ID={ID}", "DHT_PORT=80", "LANG=C.UTF-8", path, "/", "a b; $(x)"}
     assert {line.partition("=")[0] for line in lines if "=" in line} <= {
         "DHT_ID",
         "DHT_PORT",

@@ -196,7 +196,7 @@ def test_other_systems_are_asked_by_ps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, facts: Facts | None
 ) -> None:
     ps = tmp_path / "ps"
-    ps.write_text(f"{PS}echo '{answer}'\n")
+    ps.write_text(f"{PS}echo '{answer}'\ntest '{answer}'\n")  # without an answer, the status is 1
     ps.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(processes, "_PROC_SELF", tmp_path / "nothing")
