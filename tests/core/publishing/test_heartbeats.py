@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from dhtd.core.messages import Contact, FindNode, Ping, Renew, Store, Withdraw
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.publishing.hurrying import Hurrying
+from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.restock import Restock
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.played import KEY, by_id, entered, knowing, publish
@@ -110,6 +112,13 @@ def test_each_holder_is_asked_in_each_period() -> None:
     assert 9 * 0.4 * PERIOD < bench.now < 6 * PERIOD + 1
 
 
+def test_a_renewal_begins_the_lease_anew() -> None:
+    bench = holding(1)
+    for _ in range(3):
+        beat(bench, 1)
+        assert bench.node.publisher.lease.until(contact(1)) == bench.now + LEASE
+
+
 def test_holders_are_asked_in_step() -> None:
     bench = holding(1, 2)
     times: dict[int, list[float]] = {1: [], 2: []}
@@ -176,6 +185,22 @@ def test_while_nobody_answers_no_holder_is_lost() -> None:
     bench = holding(1, 2)
     bench.advance(10 * PERIOD)
     assert len(heartbeats(bench)) == 2
+
+
+def test_while_nobody_answers_one_holder_is_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    suspected: list[Contact] = []
+    suspect = Patrol.suspect
+
+    def note(self: Patrol, holders: Iterable[Contact], now: float) -> None:
+        holders = list(holders)
+        suspected.extend(holders)
+        suspect(self, holders, now)
+
+    bench = holding(1, 2, 3)
+    assert len(next_beat(bench)) == 3
+    monkeypatch.setattr(Patrol, "suspect", note)
+    bench.advance(TIMEOUT)
+    assert len(suspected) == 1
 
 
 def test_another_node_at_its_place_is_no_holder() -> None:

@@ -232,6 +232,11 @@ async def test_a_status_decides(tmp_path: Path, text: str, outcome: tuple[bool, 
         assert await made(command(script(tmp_path, text))) == outcome
 
 
+async def test_a_command_is_found_by_its_name() -> None:
+    with trio.fail_after(DEADLINE):
+        assert await made(command("sh", "-c", "exit 3")) == (False, "the command ended with status 3")
+
+
 async def test_a_command_gets_hardly_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "of the daemon")
     told = tmp_path / "told"

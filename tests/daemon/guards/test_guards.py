@@ -14,6 +14,7 @@ from dhtd.core.ids import Id
 from dhtd.daemon.guards import guards as module
 from dhtd.daemon.guards import processes
 from dhtd.daemon.guards.guards import Guards
+from dhtd.daemon.guards.outcome import Outcome
 from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.guards.wanted import Checking
 from dhtd.daemon.labels import BLANK
@@ -123,6 +124,26 @@ async def test_the_same_check_goes_on(autojump_clock: MockClock, tmp_path: Path)
         assert (result["state"], len(one.service.checked)) == ("passing", 1)
         await one.ask(checked(every=2.0))
         assert (len(one.service.checked), one.disk.guards[ENTRY].every) == (2, 2.0)
+
+
+async def test_the_same_check_under_way_is_waited_for(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        states: list[str] = []
+
+        async def check_slowly(*_: object) -> Outcome:
+            await trio.sleep(1)
+            return Outcome(True, "up")
+
+        async def enter() -> None:
+            states.append((await one.ask(checked()))["state"])
+
+        monkeypatch.setattr(one.guards, "_make", check_slowly)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(enter)
+            nursery.start_soon(enter)
+        assert states == ["passing", "passing"]
 
 
 async def test_delete_ends_a_failing_entry(autojump_clock: MockClock, tmp_path: Path) -> None:
