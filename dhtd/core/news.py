@@ -102,6 +102,7 @@ class News:
                 case NewContact(contact):
                     publisher.newcomers.joined(contact, now)
                     self._watching.met(contact, now)
+                    self._values.met(contact, now)
                 case Doubtful(contact):
                     publisher.doubtful(contact, now)
                 case GivenUp(contact):

@@ -134,7 +134,7 @@ def test_an_outcome_at_the_end_is_followed_too() -> None:
 
 # Facts
 
-MET = [("newcomers.joined", PEER, NOW), ("watching.met", PEER, NOW)]
+MET = [("newcomers.joined", PEER, NOW), ("watching.met", PEER, NOW), ("values.met", PEER, NOW)]
 CONCERNED: list[tuple[Fact, *tuple[tuple[Any, ...], ...]]] = [
     (Heard(PEER, is_accepted=True), ("withdrawals.heard", PEER, NOW, ("is_accepted", True))),
     (Heard(PEER, is_accepted=False), ("withdrawals.heard", PEER, NOW, ("is_accepted", False))),

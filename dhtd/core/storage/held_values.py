@@ -173,12 +173,12 @@ class HeldValues:
         if held is not None:
             self._drop(held)
 
-    def supersede(self, key: bytes, value: Value, now: float) -> None:
-        """Hold what this node has found under a packed key, for as long as what it supersedes, if that is held yet."""
-        held = self._held.get(key)
+    def supersede(self, key: Id, value: Value, now: float) -> None:
+        """Hold what this node has found under `key`, for as long as what it supersedes, if that is held yet."""
+        held = self._held.get(packed(key))
         if held is not None and supersedes(value, unpack(held.packed)):
             self._drop(held)
-            self._hold(_Held(key, pack(value), held.source, held.expires_at, self._replicate_at(now)), now)
+            self._hold(_Held(held.key, pack(value), held.source, held.expires_at, self._replicate_at(now)), now)
 
     def refuses_newcomer(self, key: Id) -> bool:
         """Whether the store is full of what is nearer than this key."""

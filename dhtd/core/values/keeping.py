@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from dhtd.core.events import Handle, ValuePut, ValueSuperseded
-from dhtd.core.ids import Id, packed
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import VALUE_LASTS
 from dhtd.core.querying.attempts import Attempts
@@ -183,4 +183,4 @@ class Keeping:
     def _replicated(self, key: bytes, outcome: Placed, now: float) -> None:
         del self._replications[key]
         if outcome.newer is not None:
-            self._held.supersede(key, outcome.newer, now)
+            self._held.supersede(unpacked(key), outcome.newer, now)

@@ -9,11 +9,13 @@ from dhtd.core.codec import Codec
 from dhtd.core.counters import Counters
 from dhtd.core.events import GaveUp, GetDone, GetProgress, Handle, ValuePut, ValueSuperseded
 from dhtd.core.membership.waiting import Waiting
+from dhtd.core.messages import Contact
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.operations import Operations, Report
 from dhtd.core.querying.requester import Requester
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.storage.held_values import HeldValues
+from dhtd.core.values.handing_on import HandingOn
 from dhtd.core.values.keeping import Keeping
 from dhtd.core.values.known_values import KnownValues
 from dhtd.core.values.own_values import OwnValues
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 class Values:
     """The parts that have to do with values."""
 
-    __slots__ = ("_overlays", "_requester", "_verifier", "held", "keeping", "known", "own")
+    __slots__ = ("_overlays", "_requester", "_verifier", "handing_on", "held", "keeping", "known", "own")
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class Values:
         self.known = KnownValues(held, own)
         self.keeping = Keeping(requester, overlays, operations, waiting, verifier, held, own, tell, tell_news, rng)
 
+        self.handing_on = HandingOn(requester, overlays, verifier, held, rng)
+
     def read(self, op: Handle, wanted: Wanted, report: Report[GetProgress | GetDone | GaveUp], now: float) -> Reading:
         """Return a get of a value, which is not begun yet."""
         known = self.known.get(wanted.key, now)
@@ -59,10 +63,18 @@ class Values:
         """A network is reached."""
         self.own.hurry(now)
 
+    def met(self, contact: Contact, now: float) -> None:
+        """A contact is new."""
+        self.handing_on.met(contact, now)
+
     def next_timeout(self) -> float | None:
         """Return when `go_on` has something to do. It is asked after each datagram, and many nodes have no values."""
-        return self.keeping.next_timeout() if len(self.own) or len(self.held) else None
+        if not len(self.own) and not len(self.held):
+            return None
+        due = (self.keeping.next_timeout(), self.handing_on.next_timeout())
+        return min((at for at in due if at is not None), default=None)
 
     def go_on(self, now: float, attempts: Attempts) -> None:
         """Do what is due."""
         self.keeping.go_on(now, attempts)
+        attempts.do(self.handing_on.go_on, now)

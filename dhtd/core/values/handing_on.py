@@ -1,0 +1,145 @@
+"""Held values are handed on to nodes that are new near their keys (Kademlia section 2.5).
+
+A node that has come near a key is one of the K nearest that readers ask, and knows nothing. So the holders that are
+nearest to the key give it the value, once it has stayed for a while. There are two of these: one may be gone without
+the other's knowledge. The newcomer is asked first, which brings a token and tells whether it needs the value.
+
+Most nodes that are new to us are far away. Only those among our own neighbours come near keys that we hold values of.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from dhtd.core.ids import Id, unpacked
+from dhtd.core.messages import Contact, Error, Found, Get, Put, Result
+from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.records import Immutable, Mutable
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.storage.held_values import HeldValues
+from dhtd.core.timers import Timers
+from dhtd.core.values.verifier import Verifier
+
+if TYPE_CHECKING:
+    from random import Random
+
+_MOST: Final = 256  # newcomers that wait
+
+_NEAR: Final = 2  # a newcomer is near us if it is among so many times K nearest
+_LOOKED: Final = 128  # keys that one turn looks at: a few milliseconds
+_PAUSE: Final = 0.01  # seconds to the next turn
+_LEAST: Final = 60  # seconds: a value that is held for less is not handed on
+
+
+class HandingOn:
+    """Gives held values to newcomers."""
+
+    __slots__ = (
+        "_came",
+        "_giving",
+        "_held",
+        "_looking",
+        "_overlays",
+        "_requester",
+        "_rng",
+        "_turn_at",
+        "_verifier",
+    )
+
+    def __init__(
+        self, requester: Requester, overlays: Overlays, verifier: Verifier, held: HeldValues, rng: Random
+    ) -> None:
+        self._requester = requester
+        self._overlays = overlays
+        self._verifier = verifier
+        self._held = held
+        self._rng = rng
+        self._came: Timers[Contact] = Timers()  # newcomers, and when each has stayed long enough
+        self._looking: deque[tuple[Contact, deque[bytes]]] = deque()  # those that have, and the keys to look at
+        self._giving = 0
+        self._turn_at = 0.0
+
+    def met(self, contact: Contact, now: float) -> None:
+        """A contact is new."""
+        overlay = self._overlays.of(contact.endpoint)
+        if overlay is None or not len(self._held) or len(self._came) >= _MOST:
+            return
+        if contact in overlay.state.closest(overlay.own_id, _NEAR * self._requester.policy.k):
+            stays = self._requester.policy.newcomer_stays
+            self._came.set(contact, now + stays * (1 + self._rng.random()))  # others hand on, too, and one is enough
+
+    def next_timeout(self) -> float | None:
+        """Return when `go_on` has something to do."""
+        if self._looking:
+            return None if self._giving >= self._requester.policy.replicating else self._turn_at
+        return self._came.next()
+
+    def go_on(self, now: float) -> None:
+        """Look which values the newcomers should hold, some at a time."""
+        for contact in self._came.pop_due(now):
+            self._looking.append((contact, deque(self._held.keys())))
+        if not self._looking or now < self._turn_at:
+            return
+        self._turn_at = now + _PAUSE
+        for _ in range(_LOOKED):
+            if not self._looking or self._giving >= self._requester.policy.replicating:
+                return
+            contact, keys = self._looking[0]
+            if not keys or not self._is_there(contact):
+                self._looking.popleft()
+                continue
+            key = unpacked(keys.popleft())
+            if self._is_ours_to_give(key, contact):
+                self._give(key, contact, now)
+
+    def _is_there(self, contact: Contact) -> bool:
+        overlay = self._overlays.of(contact.endpoint)
+        return overlay is not None and overlay.state.is_live(contact)
+
+    def _is_ours_to_give(self, key: Id, contact: Contact) -> bool:
+        """Whether a newcomer is one of the K nearest to a key, and few of the others are nearer than we are."""
+        overlay = self._overlays[len(contact.endpoint)]
+        nearest = overlay.state.closest(key, self._requester.policy.k)
+        if contact not in nearest:
+            return False
+        own = overlay.own_id ^ key
+        return sum(other.id ^ key < own for other in nearest if other != contact) < _GIVERS
+
+    def _give(self, key: Id, contact: Contact, now: float) -> None:
+        known = self._held.get(key, now)
+        if known is None or known[1] < _LEAST:
+            return
+        value, _ = known
+        request = Get(key, None, 0 if isinstance(value, Immutable) else value.seq)
+        self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
+        self._giving += 1
+
+    # What a newcomer answers
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Give the newcomer the value, unless it has it, or a newer one."""
+        self._giving -= 1
+        request = query.request
+        if not isinstance(request, Get) or not isinstance(result, Found) or contact.id != query.id:
+            return
+        held, seq = result.held, request.seq
+        if isinstance(held, Immutable | Mutable):
+            if self._verifier.accepts(request.key, held):
+                self._held.supersede(request.key, held, now)
+            return
+        known = self._held.get(request.key, now)
+        if known is None or held == seq or not result.token:
+            return
+        value, lasts = known
+        put = Put(request.key, result.token, value, None, max(lasts, 1))
+        self._requester.ask(self, put, contact.endpoint, contact.id, now, insistent=True)
+        self._giving += 1
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """The newcomer is silent, or does not take it: an hour later it is replicated to whom it may concern."""
+        self._giving -= 1
+
+    def give_up(self, now: float) -> None:
+        """Count nothing as under way: a value that is forgotten here is replicated an hour later."""
+        self._giving = 0
