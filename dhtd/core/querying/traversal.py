@@ -158,6 +158,8 @@ class Traversal:
         search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
         if self._reader is not None:
             self._reader.found(query, result, now)
+            if not self.is_searching:
+                return  # it has found all that it was to find
         # 2. If it was cut, ask for the rest. Else the contact has answered; without a token, it is full.
         if not self._requester.ask_rest(query, contact, result, now):
             search.answered(contact, is_full=result.token == b"")

@@ -1,8 +1,9 @@
 """Held values are handed on to nodes that are new near their keys (Kademlia section 2.5).
 
-A node that has come near a key is one of the K nearest that readers ask, and knows nothing. So the holders that are
-nearest to the key give it the value, once it has stayed for a while. There are two of these: one may be gone without
-the other's knowledge. The newcomer is asked first, which brings a token and tells whether it needs the value.
+A node that has come near a key is one of the K nearest that readers ask, and knows nothing. So the holders give it the
+value, once it has stayed for a while. Each waits for another time, and first asks the newcomer. That brings a token,
+and tells whether another holder has come before, so the value is given once. Kademlia has the nearest holder alone give it.
+But nodes come and go, and the nearest that a node knows may be gone.
 
 Most nodes that are new to us are far away. Only those among our own neighbours come near keys that we hold values of.
 """
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from random import Random
 
 _MOST: Final = 256  # newcomers that wait
-
 _NEAR: Final = 2  # a newcomer is near us if it is among so many times K nearest
 _LOOKED: Final = 128  # keys that one turn looks at: a few milliseconds
 _PAUSE: Final = 0.01  # seconds to the next turn
@@ -90,21 +90,17 @@ class HandingOn:
                 self._looking.popleft()
                 continue
             key = unpacked(keys.popleft())
-            if self._is_ours_to_give(key, contact):
+            if self._is_near(key, contact):
                 self._give(key, contact, now)
 
     def _is_there(self, contact: Contact) -> bool:
         overlay = self._overlays.of(contact.endpoint)
         return overlay is not None and overlay.state.is_live(contact)
 
-    def _is_ours_to_give(self, key: Id, contact: Contact) -> bool:
-        """Whether a newcomer is one of the K nearest to a key, and few of the others are nearer than we are."""
+    def _is_near(self, key: Id, contact: Contact) -> bool:
+        """Whether a newcomer is one of the K nearest to a key."""
         overlay = self._overlays[len(contact.endpoint)]
-        nearest = overlay.state.closest(key, self._requester.policy.k)
-        if contact not in nearest:
-            return False
-        own = overlay.own_id ^ key
-        return sum(other.id ^ key < own for other in nearest if other != contact) < _GIVERS
+        return contact in overlay.state.closest(key, self._requester.policy.k)
 
     def _give(self, key: Id, contact: Contact, now: float) -> None:
         known = self._held.get(key, now)

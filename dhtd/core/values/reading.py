@@ -1,38 +1,44 @@
 """A get of a value for the user: it asks the nodes near the key, and believes the newest value that proves itself.
 
-1. The search goes on to its end, whatever is found before: a newer value may be at a node that answers last.
+1. A value that never changes ends the search: there is no newer one. After a signed one the search goes on to its end,
+   since a newer one may be at a node that answers last.
 2. Of two values with one seq, the owner has signed both. The one that more nodes hold is taken.
 3. The K nearest nodes that hold nothing, or something older, are sent the value: *read repair*.
-4. So is the nearest node beyond them that was asked and holds nothing (Kademlia section 4.1). It is to hold the value
-   for half as long for each node between it and the K nearest. So values that many ask for spread along the ways to
-   them.
+4. So is the nearest of the others that was asked and holds nothing (Kademlia section 4.1). It is to hold the value for
+   half as long for each node between it and the K nearest. So what many ask for spreads along the ways to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.endpoint import Family
 from dhtd.core.events import Copy, GaveUp, GetDone, GetProgress, Handle, LookupStats
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, closest
 from dhtd.core.messages import VALUE_LASTS, Contact, Error, Found, Get, Put, Result
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Requester
-from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
-from dhtd.core.records import Immutable, Mutable, Value, supersedes
+from dhtd.core.records import PUBLIC_KEY_SIZE, SALT_MAX, Immutable, Mutable, Value, supersedes
+from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.values.verifier import Verifier
 
 _SHORTEST: Final = 60  # seconds: it is not worth a datagram to have a value held for less
+_NAMELIKE: Final = range(PUBLIC_KEY_SIZE, PUBLIC_KEY_SIZE + SALT_MAX + 1)  # bytes of a public key and a salt
 
 
 class Wanted(NamedTuple):
-    """What a get looks for. Where it is `signed`, others can put nothing in its way: see `records.supersedes`."""
+    """What a get looks for.
+
+    - Where it is `signed`, others can put nothing in its way: see `records.supersedes`.
+    - A `thorough` get finds all that hold the value, also if it never changes.
+    """
 
     key: Id
     signed: bool = False
+    thorough: bool = False
 
 
 class Reading:
@@ -46,7 +52,6 @@ class Reading:
         "_held",
         "_known",
         "_lasts",
-        "_near",
         "_op",
         "_overlays",
         "_report",
@@ -81,7 +86,6 @@ class Reading:
             wanted.key,
             finished=self._finished,
             gave_up=self.give_up,
-            converged=self._converged,
             patient=True,
             thorough=True,
             regional=True,
@@ -90,9 +94,8 @@ class Reading:
         )
         self._known = known if known is not None and self._is_wanted(known[0]) else None
         self._best: Value | None = None
-        self._held: dict[Endpoint, Value | None] = {}  # what each node that answered holds
+        self._held: dict[Contact, Value | None] = {}  # what each node that answered holds
         self._lasts: dict[Value, int] = {}  # for how many seconds some node holds a value yet
-        self._near: list[list[Contact]] = []  # of each family: the nodes that answered, nearest first
         self._expected: list[Family] = []  # the families in which this node knows contacts
         self._started_at = now
         self._first: float | None = None  # see `LookupStats.first`
@@ -102,6 +105,9 @@ class Reading:
         """Begin with what this node knows itself."""
         if self._known is not None:
             self._take(*self._known, now)
+            if self._is_final(self._known[0]):
+                self._conclude(now, complete=True)
+                return
         self._traversal.goes_on(in_vain=self._best is None)
         self._expected = [overlay.family for overlay in self._overlays if len(overlay.state.table)]
         self._traversal.start(now)
@@ -121,17 +127,21 @@ class Reading:
 
     def found(self, query: Asked, found: Found, now: float) -> None:
         """Note what a node holds, and believe it if it proves itself."""
-        held = found.held
-        self._held.setdefault(query.endpoint, None)
+        assert query.id is not None
+        contact, held = Contact(query.id, query.endpoint), found.held
+        self._held.setdefault(contact, None)
         if not isinstance(held, Immutable | Mutable) or not self._is_wanted(held):
             return
         if not self._verifier.accepts(self._wanted.key, held):
             return
-        self._held[query.endpoint] = held
+        self._held[contact] = held
         if self._first is None:
             self._first = now - self._started_at
         self._take(held, found.lasts, now)
         self._traversal.goes_on(in_vain=False)
+        if self._is_final(held):
+            self._traversal.stop()
+            self._conclude(now, complete=True)
 
     def progressed(self, now: float) -> None:
         """Wait for the end of the search: news were told as they came."""
@@ -145,17 +155,25 @@ class Reading:
     def _is_wanted(self, value: Value) -> bool:
         return isinstance(value, Mutable) or not self._wanted.signed
 
-    def _converged(self, search: Search, now: float) -> None:
-        self._near.append(search.closest())
+    def _is_final(self, value: Value) -> bool:
+        """Whether no other can be found. One that looks like a public key may stand in the way of a signed one."""
+        is_unsigned = isinstance(value, Immutable) and len(value.data) not in _NAMELIKE
+        return is_unsigned and not self._wanted.thorough
 
     # The end
 
     def _finished(self, now: float) -> None:
+        traversal = self._traversal
+        is_whole = not traversal.is_exhausted and self._stats(now).responses > 0
+        self._conclude(now, complete=is_whole and all(map(traversal.is_heard, self._expected)))
+
+    def _conclude(self, now: float, *, complete: bool) -> None:
         self._has_ended = True
-        best = self._best = self._chosen()
+        key, best = self._wanted.key, self._chosen()
+        # 1. What holds each node?
         copies, stale, conflicting = [], [], []
-        for contact in (contact for near in self._near for contact in near):
-            held = self._held.get(contact.endpoint)
+        for contact in closest(self._held, key, len(self._held)):
+            held = self._held[contact]
             if held is None or best is None:
                 continue
             if held == best:
@@ -164,25 +182,15 @@ class Reading:
                 stale.append(Copy(contact, held))
             else:
                 conflicting.append(Copy(contact, held))
+        # 2. Who is to hold it as well?
         if best is not None:
             for contact, lasts in self._in_need(best):
                 self._send(contact, best, lasts, now)
-        stats, traversal = self._stats(now), self._traversal
-        complete = stats.responses > 0 and not traversal.is_exhausted and all(map(traversal.is_heard, self._expected))
+        # 3. Tell the user.
         is_ours = best is not None and self._known is not None and self._known[0] == best
+        found = tuple(copies), tuple(stale), tuple(conflicting)
         self._report(
-            GetDone(
-                self._op,
-                self._wanted.key,
-                best,
-                tuple(copies),
-                tuple(stale),
-                tuple(conflicting),
-                is_ours,
-                stats,
-                traversal.closest(),
-                complete,
-            )
+            GetDone(self._op, key, best, *found, is_ours, self._stats(now), self._traversal.closest(), complete)
         )
 
     def _chosen(self) -> Value | None:
@@ -196,20 +204,26 @@ class Reading:
 
     def _in_need(self, best: Value) -> Iterator[tuple[Contact, int]]:
         """Yield the nodes that are to be sent the value, and for how many seconds they are to hold it."""
-        lasts, k = self._lasts[best], self._requester.policy.k
-        for near in self._near:
-            for contact in near[:k]:
-                held = self._held.get(contact.endpoint)
-                if held is None or supersedes(best, held):
+        key, lasts = self._wanted.key, self._lasts[best]
+        for overlay in self._overlays:
+            is_cached = False
+            for contact in closest(self._held, key, len(self._held)):
+                held = self._held[contact]
+                if len(contact.endpoint) != overlay.family or not (held is None or supersedes(best, held)):
+                    continue
+                between = self._between(overlay, contact)
+                if not between:
                     yield contact, lasts
-            yield from self._first_beyond(near[k:], lasts)
+                elif held is not None:  # it has an old copy, from a get before
+                    yield contact, max(lasts >> between, _SHORTEST)
+                elif not is_cached:
+                    is_cached = True
+                    yield contact, lasts >> between
 
-    def _first_beyond(self, beyond: Iterable[Contact], lasts: int) -> Iterator[tuple[Contact, int]]:
-        for contact in beyond:
-            lasts //= 2
-            if self._held.get(contact.endpoint) is None:
-                yield contact, lasts
-                return
+    def _between(self, overlay: Overlay, contact: Contact) -> int:
+        """Return about how many nodes are between a contact and the K nearest to the key."""
+        nearer = (contact.id ^ self._wanted.key) * overlay.estimated_size // overlay.keyspace.size
+        return max(0, nearer - self._requester.policy.k)
 
     def _send(self, contact: Contact, value: Value, lasts: int, now: float) -> None:
         token = self._traversal.tokens[contact.endpoint]
