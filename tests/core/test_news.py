@@ -193,6 +193,7 @@ def test_facts_are_handed_on_in_order() -> None:
         ("patrol.lost", PEER, NOW),
         ("newcomers.joined", contact(2), NOW),
         ("watching.met", contact(2), NOW),
+        ("values.met", contact(2), NOW),
         ("publisher.doubtful", contact(3), NOW),
     ]
 

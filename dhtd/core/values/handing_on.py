@@ -2,8 +2,8 @@
 
 A node that has come near a key is one of the K nearest that readers ask, and knows nothing. So the holders give it the
 value, once it has stayed for a while. Each waits for another time, and first asks the newcomer. That brings a token,
-and tells whether another holder has come before, so the value is given once. Kademlia has the nearest holder alone give it.
-But nodes come and go, and the nearest that a node knows may be gone.
+and tells whether another holder has come before, so the value is given once. Kademlia has the nearest holder alone give
+it. But nodes come and go, and the nearest that a node knows may be gone.
 
 Most nodes that are new to us are far away. Only those among our own neighbours come near keys that we hold values of.
 """
