@@ -10,9 +10,10 @@ from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import (
     CHANGED_MAX,
     ERROR_GENERIC,
-    ERROR_METHOD,
+    ERROR_SEQ,
     LEASE_MAX,
     SESSION_SIZE,
+    VALUE_LASTS,
     VERSION_MAX,
     Acknowledged,
     Changed,
@@ -21,8 +22,10 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Message,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -33,6 +36,17 @@ from dhtd.core.messages import (
     Watched,
     Withdraw,
 )
+from dhtd.core.records import (
+    DATA_MAX,
+    PUBLIC_KEY_SIZE,
+    SALT_MAX,
+    SEQ_MAX,
+    SIGNATURE_SIZE,
+    Immutable,
+    Mutable,
+    Value,
+)
+from dhtd.wire.native_values import key_of
 
 
 def scaled(examples: int, steps: int = 50) -> settings:
@@ -95,6 +109,30 @@ def versions() -> st.SearchStrategy[int]:
     return st.integers(0, VERSION_MAX)
 
 
+def seqs() -> st.SearchStrategy[int]:
+    return st.integers(0, SEQ_MAX)
+
+
+def values() -> st.SearchStrategy[Value]:
+    """Any value. Nobody has signed it: see `tests.records.signed_by` for one that proves itself."""
+    data = st.binary(max_size=60) | st.binary(min_size=DATA_MAX - 5, max_size=DATA_MAX)
+    public_keys, salts = _exactly(PUBLIC_KEY_SIZE), st.binary(max_size=SALT_MAX)
+    return st.builds(Immutable, data) | st.builds(Mutable, public_keys, salts, seqs(), data, _exactly(SIGNATURE_SIZE))
+
+
+def _exactly(size: int) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=size, max_size=size)
+
+
+def puts(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Put]:
+    """Any put, under the key of its value."""
+
+    def put(token: bytes, value: Value, cas: int | None, lasts: int) -> Put:
+        return Put(Id(key_of(value) >> NATIVE.bits - keyspace.bits), token, value, cas, lasts)
+
+    return st.builds(put, tokens(), values(), st.none() | seqs(), st.integers(1, VALUE_LASTS))
+
+
 def requests(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Request]:
     return st.one_of(
         st.just(Ping()),
@@ -105,6 +143,8 @@ def requests(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Request]:
         st.builds(Renew, sessions(), leases(0), st.just(b"") | tokens()),
         st.builds(Watch, ids(keyspace), tokens(), leases(), sessions()),
         changes(keyspace),
+        st.builds(Get, ids(keyspace), st.none() | tokens(), st.none() | seqs()),
+        puts(keyspace),
     )
 
 
@@ -120,7 +160,7 @@ def queries() -> st.SearchStrategy[Query]:
 
 def errors() -> st.SearchStrategy[Error]:
     """Any error; the text as long as a datagram allows."""
-    return st.builds(Error, tids(), ids(), st.integers(ERROR_GENERIC, ERROR_METHOD), st.text(max_size=200))
+    return st.builds(Error, tids(), ids(), st.integers(ERROR_GENERIC, ERROR_SEQ), st.text(max_size=200))
 
 
 def messages() -> st.SearchStrategy[Message]:
@@ -129,14 +169,16 @@ def messages() -> st.SearchStrategy[Message]:
 
 
 def results() -> st.SearchStrategy[Result]:
-    """Any result, its contacts of IPv4 before those of IPv6, as on the wire."""
+    """Any result, its contacts of IPv4 before those of IPv6, as on the wire. No find brings endpoints and a value."""
     found = st.builds(
-        lambda token, of_ipv4, of_ipv6, endpoints, more: Found(token, (*of_ipv4, *of_ipv6), tuple(endpoints), more),
+        lambda token, of_ipv4, of_ipv6, endpoints, *rest: Found(token, (*of_ipv4, *of_ipv6), tuple(endpoints), *rest),
         tokens(),
         st.lists(st.builds(Contact, ids(), endpoints4()), max_size=8),
         st.lists(st.builds(Contact, ids(), endpoints6()), max_size=8),
         st.lists(endpoints(), max_size=20),
         st.booleans(),
+        st.none() | seqs() | values(),
+        st.integers(0, VALUE_LASTS),
     )
     renewed = st.builds(Renewed, tokens(), st.none() | st.integers(0, 2**32))
     watched = st.builds(Watched, tokens(), versions(), st.lists(endpoints(), max_size=20).map(tuple), st.booleans())

@@ -28,8 +28,10 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Message,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -40,9 +42,18 @@ from dhtd.core.messages import (
     Watched,
 )
 from dhtd.core.policy import DEFAULT
+from dhtd.core.records import SEQ_MAX, Immutable
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
-from dhtd.wire.native_layout import CHANGED_SIZE_MAX, FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TOKEN_MAX
+from dhtd.wire.native_layout import (
+    CHANGED_SIZE_MAX,
+    FIND_NODE_SIZE,
+    FIND_VALUE_SIZE,
+    GET_SIZE,
+    MAGIC,
+    PUT_SIZE_MAX,
+    TOKEN_MAX,
+)
 from tests.records import LEASE, SESSION, to_store, to_withdraw
 from tests.strategies import contacts, endpoints, endpoints4, ids, messages, queries, results, tids, tokens
 
@@ -53,11 +64,12 @@ ID = Id(int.from_bytes(SENDER, "big"))
 SENDER_ID = Id(ID ^ 1)
 AT4, AT6 = Endpoint.of("1.2.3.4", 5), Endpoint.of("2001:db8::1", 5)
 KEY = bytes(31) + b"\x09"
+BUSY = "busy: too many signatures to verify"  # the longest text of a refusal
 RENEW, WATCH = Renew(SESSION, 60, b"x"), Watch(Id(9), b"x", 60, SESSION)
 CHANGED = Changed(Id(9), 7, (AT4,), (AT6,))
 ONE_OF_EACH: tuple[Request, ...] = (
     *(Ping(), FindNode(Id(1)), FindValue(Id(1)), to_store(Id(1), 1, b"x"), to_withdraw(Id(1), 1, b"x")),
-    *(RENEW, WATCH, CHANGED),
+    *(RENEW, WATCH, CHANGED, Get(Id(1)), Put(Id(1), b"x", Immutable(b"data"), None, 60)),
 )
 
 
@@ -72,9 +84,9 @@ def ask(method: str, *args: object) -> Message:
 # Encoding and decoding
 
 
-@pytest.mark.parametrize("request_", [FindNode(ID), FindValue(ID)])
+@pytest.mark.parametrize("request_", [FindNode(ID), FindValue(ID), Get(ID), Get(ID, None, 300)])
 def test_a_padded_find_is_read_as_by_msgpack(
-    request_: FindNode | FindValue,
+    request_: FindNode | FindValue | Get,
 ) -> None:
     def read(decode: Callable[[bytes], Message], data: bytes) -> object:
         try:
@@ -100,8 +112,10 @@ def test_a_query_or_an_error_survives_the_wire(message: Query | Error) -> None:
     assert CODEC.decode(data) == message
 
 
-@given(results(), tids(), ids(), endpoints(), st.booleans())
-def test_a_result_survives_the_wire(result: Result, tid: bytes, sender: Id, observed: Endpoint, of_value: bool) -> None:
+@given(results(), tids(), ids(), endpoints(), st.sampled_from([FindNode(Id(1)), FindValue(Id(1)), Get(Id(1))]))
+def test_a_result_survives_the_wire(
+    result: Result, tid: bytes, sender: Id, observed: Endpoint, find: FindNode | FindValue | Get
+) -> None:
     request: Request = Ping()
     expected: Result = result
     if isinstance(result, Acknowledged):
@@ -115,12 +129,16 @@ def test_a_result_survives_the_wire(result: Result, tid: bytes, sender: Id, obse
         data, told = CODEC.encode_watched(query, sender, observed, result.token, result.version, room, result.endpoints)
         assert told == len(result.endpoints)
     else:
-        request = FindValue(Id(1)) if of_value else FindNode(Id(1))
-        packed = CODEC.pack_contacts(result.contacts)
-        query = Query(tid, Id(0), request)
-        assert result.token is not None
-        data = CODEC.encode_found(query, sender, observed, result.token, packed, Room(10_000), Named(result.endpoints))
-        expected = Found(result.token, result.contacts, result.endpoints if of_value else (), False)
+        request = find
+        token, lasts = result.token, result.lasts
+        assert token is not None
+        packed, query, room = CODEC.pack_contacts(result.contacts), Query(tid, Id(0), request), Room(10_000)
+        if isinstance(find, Get):
+            data = CODEC.encode_got(query, sender, observed, token, packed, room, result.held, lasts)
+            expected = Found(token, result.contacts, (), False, result.held, lasts)
+        else:
+            data = CODEC.encode_found(query, sender, observed, token, packed, room, Named(result.endpoints))
+            expected = Found(token, result.contacts, result.endpoints if isinstance(find, FindValue) else (), False)
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
     assert (reply.tid, reply.sender, reply.observed) == (tid, sender, observed)
@@ -506,19 +524,24 @@ def test_invalid_utf_8_is_no_text() -> None:
 def test_a_find_without_token_is_padded_exactly(tid: bytes, sender: Id, target: Id) -> None:
     assert len(CODEC.encode_query(tid, sender, FindNode(target))) == FIND_NODE_SIZE == 184
     assert len(CODEC.encode_query(tid, sender, FindValue(target))) == FIND_VALUE_SIZE == 400
+    for seq in (None, 0, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, SEQ_MAX):
+        assert len(CODEC.encode_query(tid, sender, Get(target, None, seq))) == GET_SIZE == 404
 
 
 @given(tids(), ids(), ids(), tokens())
 def test_a_find_query_with_a_token_is_not_padded(tid: bytes, sender: Id, target: Id, token: bytes) -> None:
-    for request in (FindNode(target, token), FindValue(target, token)):
-        assert len(CODEC.encode_query(tid, sender, request)) <= 4 + 1 + 1 + 10 + 34 + 11 + 1 + 34 + 2 + len(token)
+    for request in (FindNode(target, token), FindValue(target, token), Get(target, token), Get(target, token, SEQ_MAX)):
+        assert len(CODEC.encode_query(tid, sender, request)) <= 4 + 1 + 1 + 10 + 34 + 14 + 1 + 34 + 2 + len(token)
 
 
 @given(queries())
 def test_no_query_is_longer_than_a_datagram(query: Query) -> None:
     data = CODEC.encode_query(query.tid, query.sender, query.request)
-    assert len(data) <= max(CHANGED_SIZE_MAX, FIND_VALUE_SIZE) < DEFAULT.datagram_sent_max
-    assert len(data) <= FIND_VALUE_SIZE or isinstance(query.request, Changed)
+    if isinstance(query.request, Put):
+        assert len(data) <= PUT_SIZE_MAX < DEFAULT.datagram_received_max
+    else:
+        assert len(data) <= (CHANGED_SIZE_MAX if isinstance(query.request, Changed) else GET_SIZE)
+        assert len(data) < DEFAULT.datagram_sent_max
 
 
 def six(number: int) -> Contact:
@@ -663,16 +686,19 @@ def test_an_impossible_limit_gives_the_shortest() -> None:
     assert watched == (raw(1, TID, NATIVE.to_bytes(ID), bytes(AT4), [bytes(8), 0, [], True]), 0)
 
 
-@pytest.mark.parametrize("request_", [FindNode(Id(5)), FindValue(Id(5)), FindNode(Id(5), b"x"), FindValue(Id(5), b"x")])
+@pytest.mark.parametrize(
+    "request_",
+    [kind(Id(5), token) for kind in (FindNode, FindValue, Get) for token in (None, b"x")] + [Get(Id(5), b"x", 7)],
+)
 @pytest.mark.parametrize("observed", [AT4, AT6])
-def test_an_answer_may_be_cut_to_its_token(request_: FindNode | FindValue, observed: Endpoint) -> None:
+def test_an_answer_may_be_cut_to_its_token(request_: FindNode | FindValue | Get, observed: Endpoint) -> None:
     data = CODEC.encode_cut(Query(TID, ID, request_), ID, observed, b"a token!")
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
     assert (reply.tid, reply.sender, reply.observed) == (TID, ID, observed)
     assert CODEC.decode_result(request_, reply.body) == Found(b"a token!", (), (), more=True)
-    method = "find_node" if isinstance(request_, FindNode) else "find_value"
-    bare = MAGIC + msgpack.packb([0, TID, NATIVE.to_bytes(ID), method, [bytes(32), None]])
+    args = [bytes(32), None, None] if isinstance(request_, Get) else [bytes(32), None]
+    bare = MAGIC + msgpack.packb([0, TID, NATIVE.to_bytes(ID), METHODS[type(request_)], args])
     assert len(data) < len(bare)
 
 
@@ -708,7 +734,7 @@ def test_other_answers_stay_below_threefold(tid: bytes, id: Id, observed: Endpoi
     shortest = len(raw(0, TID, SENDER, "", None))
     assert len(CODEC.encode_acknowledged(tid, id, observed)) <= 3 * shortest
     assert len(CODEC.encode_renewed(tid, id, observed, bytes(8), None)) <= 3 * shortest
-    for text in ("unknown method", "bad arguments", "bad token", "too many entries from this address"):
+    for text in ("unknown method", "bad arguments", "bad token", "too many entries from this address", BUSY):
         assert len(CODEC.encode_error(tid, id, 204, text)) <= 3 * shortest
 
 
