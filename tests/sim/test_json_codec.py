@@ -21,8 +21,10 @@ from dhtd.core.messages import (
     Contact,
     FindNode,
     FindValue,
+    Get,
     Message,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -34,6 +36,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
+from dhtd.core.records import Immutable
 from dhtd.errors import WireError
 from dhtd.sim.json_codec import JsonCodec
 from tests.records import SESSION, hold_peer, to_store, to_withdraw
@@ -103,6 +106,8 @@ def test_the_shortest_of_our_own_queries_are_read(codec: JsonCodec) -> None:
     if Renew in codec.traits.requests:
         requests += [to_store(key, 1, token), to_withdraw(key, 1, token)]
         requests += [Renew(SESSION, 0, b""), Watch(key, token, 1, SESSION), Changed(key, 0, (), (STRANGER,))]
+        empty = Immutable(b"")
+        requests += [Get(key, token), Put(codec.key_of(empty), token, empty, None, 1)]
     else:
         requests += [Store(key, 1, token, 0, b"")]
     assert {type(request) for request in requests} == codec.traits.requests

@@ -36,6 +36,8 @@ _ODD = b"\xc5\x00\x0812345678" + b"\xc5\x00\x20" + b"\xdc" * 32  # the same, as 
 _KEY, _TOKEN = b"\xc4\x20" + b"\xdd" * 32, b"\xc4\x01t"
 _SESSION = b"\xc4\x10" + bytes(16)
 _OBSERVED = b"\xc4\x06123456"
+_FIELDS = b"\xc4\x20" + b"k" * 32 + b"\xc4\x00\x07\xc4\x04data"  # of a signed value, but its signature
+_SIGNED = b"\x95" + _FIELDS + b"\xc4\x40" + b"s" * 64
 
 # The bytes before an array of such units, in a message that is complete except for its end.
 PLACES = {
@@ -56,11 +58,23 @@ PLACES = {
     "odd added": b"\xdc\x00\x05\xcc\x00" + _ODD + b"\xd9\x07changed\xdc\x00\x04" + _KEY + b"\x01",
     "removed": b"\x95\x00" + _HEADS + b"\xa7changed\x94" + _KEY + b"\x01\x98" + 8 * _OBSERVED,
     "behind a changed": b"\x95\x00" + _HEADS + b"\xa7changed\x95" + _KEY + b"\x01\x98" + 8 * _OBSERVED + b"\x90",
+    "args of a get": b"\x95\x00" + _HEADS + b"\xa3get",
+    "seq": b"\x95\x00" + _HEADS + b"\xa3get\x93" + _KEY + b"\xc0",
+    "args of a put": b"\x95\x00" + _HEADS + b"\xa3put",
+    "value": b"\x95\x00" + _HEADS + b"\xa3put\x94" + _TOKEN,
+    "odd value": b"\xdc\x00\x05\xcc\x00" + _ODD + b"\xd9\x03put\xdc\x00\x04" + _TOKEN,
+    "public key": b"\x95\x00" + _HEADS + b"\xa3put\x94" + _TOKEN + b"\x95",
+    "signature": b"\x95\x00" + _HEADS + b"\xa3put\x94" + _TOKEN + b"\x95" + _FIELDS,
+    "cas": b"\x95\x00" + _HEADS + b"\xa3put\x94" + _TOKEN + _SIGNED,
+    "behind a put": b"\x95\x00" + _HEADS + b"\xa3put\x95" + _TOKEN + _SIGNED + b"\xc0\x3c",
     "observed": b"\x95\x01" + _HEADS,
     "result": b"\x95\x01" + _HEADS + _OBSERVED,
     "behind a result": b"\x96\x01" + _HEADS + _OBSERVED + b"\x90",
     "nodes": b"\x95\x01" + _HEADS + _OBSERVED + b"\x95" + _TOKEN,
     "found": b"\x95\x01" + _HEADS + _OBSERVED + b"\x95" + _TOKEN + b"\xc4\x00\xc4\x00",
+    "held": b"\x95\x01" + _HEADS + _OBSERVED + b"\x96" + _TOKEN + b"\xc4\x00\xc4\x00\xc2",
+    "held salt": b"\x95\x01" + _HEADS + _OBSERVED + b"\x96" + _TOKEN + b"\xc4\x00\xc4\x00\xc2\x95" + _FIELDS[:34],
+    "lasts": b"\x95\x01" + _HEADS + _OBSERVED + b"\x96" + _TOKEN + b"\xc4\x00\xc4\x00\xc2" + _SIGNED,
     "text": b"\x95\x02" + _HEADS + b"\x01",
 }
 

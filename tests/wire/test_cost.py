@@ -19,18 +19,22 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
     CHANGED_MAX,
+    VALUE_LASTS,
     VERSION_MAX,
     Changed,
     Contact,
     FindNode,
     FindValue,
+    Get,
     Ping,
+    Put,
     Query,
     Renew,
     Reply,
     Request,
     Watch,
 )
+from dhtd.core.records import DATA_MAX, SALT_MAX, SEQ_MAX, Immutable, Mutable
 from dhtd.errors import WireError
 from dhtd.wire import native_decoder
 from dhtd.wire.native import NativeCodec
@@ -93,7 +97,10 @@ def test_a_bomb_costs_no_more_than_any_datagram() -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [Ping(), FindNode(Id(1)), FindValue(Id(1)), Renew(SESSION, 1, b""), Watch(Id(1), b"t", 1, SESSION)],
+    [
+        *(Ping(), FindNode(Id(1)), FindValue(Id(1)), Get(Id(1))),
+        *(Renew(SESSION, 1, b""), Watch(Id(1), b"t", 1, SESSION), Put(Id(1), b"t", Immutable(b""), None, 1)),
+    ],
     ids=lambda it: type(it).__name__,
 )
 def test_an_answer_bomb_costs_a_full_answer(request_: Request) -> None:
@@ -104,7 +111,8 @@ def test_an_answer_bomb_costs_a_full_answer(request_: Request) -> None:
 
 
 def test_what_is_usual_costs_less() -> None:
-    others = [vector.data for name, vector in VECTORS.items() if not name.startswith("changed")]
+    dearer = ("changed", "put", "get-newer")
+    others = [vector.data for name, vector in VECTORS.items() if not name.startswith(dearer)]
     assert max(calls(NativeCodec(), data) for data in others) <= CALLS // 2
 
 
@@ -112,6 +120,19 @@ def test_a_changed_costs_no_more_than_any_datagram() -> None:
     codec, at = NativeCodec(), Endpoint.of("2001:db8::1", 1)
     data = codec.encode_query(bytes(8), Id(1), Changed(Id(1), VERSION_MAX, CHANGED_MAX * (at,), ()))
     assert calls(NativeCodec(), data) <= CALLS
+
+
+@pytest.mark.parametrize("token", [8, 64])
+def test_a_put_costs_no_more_than_any_datagram(token: int) -> None:
+    """It is hashed before its sender is known, so all bytes of a value are looked at: once."""
+    codec = NativeCodec()
+    for size in (0, 100, DATA_MAX):
+        signed = Mutable(bytes(32), bytes(SALT_MAX), SEQ_MAX, bytes(size), bytes(64))
+        for value in (Immutable(bytes(size)), signed):
+            put = Put(codec.key_of(value), bytes(token), value, SEQ_MAX, VALUE_LASTS)
+            data = codec.encode_query(bytes(8), Id(1), put)
+            assert calls(NativeCodec(), data) <= CALLS
+            assert memory(NativeCodec(), data) <= 4 * len(data) + 2_048
 
 
 def tails() -> Iterator[tuple[int, int]]:

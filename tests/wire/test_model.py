@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from random import Random
 
 import msgpack
@@ -29,8 +30,10 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Message,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -44,8 +47,9 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.records import Peer
+from dhtd.core.records import Immutable, Mutable, Peer, Value
 from dhtd.core.storage.held_record import HeldRecord
+from dhtd.core.storage.held_values import HeldValue
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_results import Unread
@@ -59,9 +63,11 @@ from tests.strategies import (
     ids,
     leases,
     ports,
+    puts,
     requests,
     results,
     scaled,
+    seqs,
     sessions,
     tids,
     tokens,
@@ -73,7 +79,9 @@ pytestmark = pytest.mark.no_cover
 
 CODEC = NativeCodec()
 SENT_MAX = 1_200
+VALUE_MAX = 1_280  # the same with a value
 ANYWHERE = ("0.0.0.0/0", "::/0")  # no network has limits
+LARGEST = Mutable(bytes(32), bytes(64), 2**63 - 1, bytes(1_000), bytes(64))
 
 # The specification
 
@@ -116,10 +124,39 @@ def a_count_or_nil(value: object) -> bool:
     return value is None or an_integer_of(0, 2**64)(value)
 
 
+def either(*checks: Check) -> Check:
+    return lambda value: any(check(value) for check in checks)
+
+
+def nothing(value: object) -> bool:
+    return value is None
+
+
+def a_value_of_any_size(value: object) -> bool:
+    return any_bin(value) or (isinstance(value, list) and len(value) == len(SIGNED) and begins_with(value, SIGNED))
+
+
+def a_value(value: object) -> bool:
+    return a_value_of_any_size(value) and too_large(value) is None
+
+
+def any_bin(value: object) -> bool:
+    return type(value) is bytes
+
+
+def too_large(value: object) -> int | None:
+    """Return the code of the error about a value of too many bytes."""
+    if isinstance(value, list) and len(value[1]) > 64:
+        return 207
+    return 205 if len(value[3] if isinstance(value, list) else value) > 1_000 else None  # type: ignore[arg-type]
+
+
 an_id, an_endpoint, a_token = a_bin(32), a_bin(6, 18), a_bin(*range(1, 65))
 a_token_or_none = a_bin(*range(65))  # of an answer
 a_port, a_lease, a_version = an_integer_of(1, 65_535), an_integer_of(1, 14_400), an_integer_of(0, 2**63 - 1)
 a_session = a_bin(16)
+a_seq, a_day = an_integer_of(0, 2**63 - 1), 86_400
+SIGNED: tuple[Check, ...] = (a_bin(32), any_bin, a_seq, any_bin, a_bin(64))
 
 
 def a_token_or_nil(value: object) -> bool:
@@ -136,12 +173,23 @@ ARGUMENTS: dict[str, tuple[Check, ...]] = {
     "renew": (a_session, an_integer_of(0, 14_400), a_token_or_none),
     "watch": (an_id, a_token, an_integer_of(0, 14_400), a_session),
     "changed": (an_id, a_version, an_array_of_endpoints, an_array_of_endpoints),
+    "get": (an_id, a_token_or_nil, either(nothing, a_seq)),
+    "put": (a_token, a_value_of_any_size, either(nothing, a_seq), an_integer_of(1, a_day)),
 }
+TEXTS = {
+    203: "bad arguments",
+    204: "unknown method",
+    205: "a value has 1000 bytes at most",
+    207: "a salt has 64 bytes at most",
+}
+FIND = (a_token_or_none, nodes_of(38), nodes_of(50))
 AT_MOST = 8  # endpoints of both arrays of a changed
 RESULTS: dict[type[Request], tuple[Check, ...]] = {
     Ping: (),
-    FindNode: (a_token_or_none, nodes_of(38), nodes_of(50), a_boolean),
-    FindValue: (a_token_or_none, nodes_of(38), nodes_of(50), an_array_of_endpoints, a_boolean),
+    FindNode: (*FIND, a_boolean),
+    FindValue: (*FIND, an_array_of_endpoints, a_boolean),
+    Get: (*FIND, a_boolean, either(nothing, a_seq, a_value), an_integer_of(0, a_day)),
+    Put: (),
     Store: (),
     Withdraw: (),
     Renew: (a_token, a_count_or_nil),
@@ -157,6 +205,8 @@ ONE_OF_EACH: tuple[Request, ...] = (
     Renew(SESSION, 1, b"x"),
     Watch(Id(1), b"x", 1, SESSION),
     Changed(Id(1), 1, (), ()),
+    Get(Id(1)),
+    Put(Id(1), b"x", Immutable(b""), None, 1),
 )
 
 
@@ -196,6 +246,10 @@ def read_query(tid: bytes, sender: Id, method: str, args: object) -> Query | Bad
         return BadQuery(tid, sender, 204, "unknown method")
     if not begins_with(args, ARGUMENTS[method]) or (method == "changed" and len(args[2] + args[3]) > AT_MOST):
         return BadQuery(tid, sender, 203, "bad arguments")
+    if method == "put":
+        code = too_large(args[1])
+        if code is not None:
+            return BadQuery(tid, sender, code, TEXTS[code])
     kinds: dict[str, Callable[[], Request]] = {
         "ping": Ping,
         "find_node": lambda: FindNode(number(args[0]), args[1]),
@@ -205,6 +259,8 @@ def read_query(tid: bytes, sender: Id, method: str, args: object) -> Query | Bad
         "renew": lambda: Renew(*args[:3]),
         "watch": lambda: Watch(number(args[0]), *args[1:4]),
         "changed": lambda: Changed(number(args[0]), args[1], endpoints_of(args[2]), endpoints_of(args[3])),
+        "get": lambda: Get(number(args[0]), *args[1:3]),
+        "put": lambda: Put(key_of(args[1]), args[0], value_of(args[1]), *args[2:4]),
     }
     return Query(tid, sender, kinds[method]())
 
@@ -217,14 +273,26 @@ def read_result(request: Request, body: list[object]) -> Result | None:
         return Renewed(*body[:2])  # type: ignore[arg-type]
     if isinstance(request, Watch):
         return Watched(body[0], body[1], endpoints_of(body[2]), body[3])  # type: ignore[arg-type]
-    if not isinstance(request, FindNode | FindValue):
+    if not isinstance(request, FindNode | FindValue | Get):
         return Acknowledged()
     token, nodes4, nodes6, *rest = body
     assert isinstance(token, bytes)
     named = rest[0] if isinstance(request, FindValue) else []
     several = (*read_nodes(nodes4, 38), *read_nodes(nodes6, 50))
     more = rest[1 if isinstance(request, FindValue) else 0] is True and token != b""
-    return Found(token, several, endpoints_of(named), more)
+    held, lasts = rest[1:3] if isinstance(request, Get) else (None, 0)
+    if not isinstance(held, int | None):
+        held = value_of(held)
+    return Found(token, several, endpoints_of(named), more, held, lasts)  # type: ignore[arg-type]
+
+
+def value_of(value: object) -> Value:
+    return Mutable(*value) if isinstance(value, list) else Immutable(value)  # type: ignore[arg-type]
+
+
+def key_of(value: object) -> Id:
+    hashed = value[0] + value[1] if isinstance(value, list) else value
+    return number(sha256(hashed).digest())  # type: ignore[arg-type]
 
 
 def endpoints_of(named: object) -> tuple[Endpoint, ...]:
@@ -270,25 +338,21 @@ def said_acknowledged(tid: bytes, sender: Id, observed: Endpoint) -> Said:
     return CODEC.encode_acknowledged(tid, sender, observed), Reply(tid, sender, observed, [])
 
 
-def said_found(tid: bytes, sender: Id, observed: Endpoint, found: Found, of_value: bool) -> Said:
-    request = FindValue(Id(1)) if of_value else FindNode(Id(1))
-    assert found.token is not None
-    data = CODEC.encode_found(
-        Query(tid, Id(0), request),
-        sender,
-        observed,
-        found.token,
-        CODEC.pack_contacts(found.contacts),
-        Room(100_000),
-        Named(found.endpoints),
-    )
-    return data, Reply(tid, sender, observed, body_of(found, of_value, more=False))
+def said_found(tid: bytes, sender: Id, observed: Endpoint, found: Found, request: FindNode | FindValue | Get) -> Said:
+    token, query, room = found.token, Query(tid, Id(0), request), Room(100_000)
+    assert token is not None
+    packed = CODEC.pack_contacts(found.contacts)
+    if isinstance(request, Get):
+        data = CODEC.encode_got(query, sender, observed, token, packed, room, found.held, found.lasts)
+    else:
+        data = CODEC.encode_found(query, sender, observed, token, packed, room, Named(found.endpoints))
+    return data, Reply(tid, sender, observed, body_of(found, request, more=False))
 
 
 def said_found_by_others(
-    tid: bytes, sender: Id, observed: Endpoint, found: Found, of_value: bool, more: bool, unknown: list[object]
+    tid: bytes, sender: Id, observed: Endpoint, found: Found, request: Request, more: bool, unknown: list[object]
 ) -> Said:
-    body = body_of(found, of_value, more) + unknown
+    body = body_of(found, request, more) + unknown
     return packed(1, tid, in_bytes(sender), bytes(observed), body, *unknown), Reply(tid, sender, observed, body)
 
 
@@ -309,13 +373,16 @@ def said_error(error: Error) -> Said:
     return CODEC.encode_error(error.tid, error.sender, error.code, error.text), error
 
 
-def body_of(found: Found, of_value: bool, more: bool) -> list[object]:
+def body_of(found: Found, request: Request, more: bool) -> list[object]:
     nodes = {
         size: b"".join(in_bytes(id) + endpoint for id, endpoint in pairs(found) if len(endpoint) == size)
         for size in (6, 18)
     }
-    named: list[object] = [[bytes(endpoint) for endpoint in found.endpoints]] if of_value else []
-    return [found.token, nodes[6], nodes[18], *named, more]
+    named: list[object] = [list(map(bytes, found.endpoints))] if isinstance(request, FindValue) else []
+    held: object = found.held
+    if isinstance(held, Value):
+        held = list(held) if isinstance(held, Mutable) else held.data
+    return [found.token, nodes[6], nodes[18], *named, more, *([held, found.lasts] if isinstance(request, Get) else [])]
 
 
 def pairs(found: Found) -> list[tuple[Id, Endpoint]]:
@@ -330,6 +397,7 @@ FOUND = results().filter(lambda result: isinstance(result, Found))
 RENEWED = results().filter(lambda result: isinstance(result, Renewed))
 WATCHED = results().filter(lambda result: isinstance(result, Watched))
 KEYS = ids()
+FINDS = st.sampled_from([FindNode(Id(1)), FindValue(Id(1)), Get(Id(1))])
 SAID: dict[str, st.SearchStrategy[Said]] = {
     "ping": st.builds(said_query, tids(), ids(), st.just(Ping())),
     "find_node": st.builds(said_query, tids(), ids(), st.builds(FindNode, KEYS, st.none() | tokens())),
@@ -339,6 +407,8 @@ SAID: dict[str, st.SearchStrategy[Said]] = {
     "renew": st.builds(said_query, tids(), ids(), st.builds(Renew, sessions(), leases(0), st.just(b"") | tokens())),
     "watch": st.builds(said_query, tids(), ids(), st.builds(Watch, KEYS, tokens(), leases(0), sessions())),
     "changed": st.builds(said_query, tids(), ids(), changes()),
+    "get": st.builds(said_query, tids(), ids(), st.builds(Get, KEYS, st.none() | tokens(), st.none() | seqs())),
+    "put": st.builds(said_query, tids(), ids(), puts()),
     "bad arguments": st.builds(
         said_badly,
         tids(),
@@ -354,14 +424,14 @@ SAID: dict[str, st.SearchStrategy[Said]] = {
         st.just([1, {"a": None}]),
     ),
     "acknowledged": st.builds(said_acknowledged, tids(), ids(), endpoints()),
-    "found": st.builds(said_found, tids(), ids(), endpoints(), FOUND, st.booleans()),
+    "found": st.builds(said_found, tids(), ids(), endpoints(), FOUND, FINDS),
     "found by others": st.builds(
         said_found_by_others,
         tids(),
         ids(),
         endpoints(),
         FOUND,
-        st.booleans(),
+        FINDS,
         st.booleans(),
         st.sampled_from([[], [None], ["x", [1]]]),
     ),
@@ -413,7 +483,7 @@ def check(data: bytes) -> Message | None:
             for request in ONE_OF_EACH:
                 check_result(meaning, request, CODEC.decode(data))
         case BadQuery(_, _, code, text):
-            assert (code, text) in {(203, "bad arguments"), (204, "unknown method")}
+            assert text == TEXTS[code]
     return meaning
 
 
@@ -429,7 +499,8 @@ def check_result(reply: Reply, request: Request, received: Message) -> None:
     assert reply.observed is not None
     whole: Result = meaning
     if isinstance(meaning, Found):
-        again, _ = said_found(reply.tid, reply.sender, reply.observed, meaning, isinstance(request, FindValue))
+        assert isinstance(request, FindNode | FindValue | Get)
+        again, _ = said_found(reply.tid, reply.sender, reply.observed, meaning, request)
         whole = replace(meaning, more=False)
     elif isinstance(meaning, Renewed):
         again, _ = said_renewed(reply.tid, reply.sender, reply.observed, meaning)
@@ -492,7 +563,38 @@ OTHERS: tuple[object, ...] = (
     *(None, True, False, 0, 1, 2, 3, -1, 0.0, 1.0, 201, 14_400, 14_401, 65_535, 65_536, float("nan")),
     *(2**63 - 1, 2**63, 2**64 - 1, -(2**63)),
     *("", "ping", "store", "pong", "x" * 8, "x" * 32),
-    *(bytes(size) for size in (0, 1, 5, 6, 7, 8, 9, 15, 16, 17, 18, 19, 31, 32, 33, 38, 39, 50, 51, 64, 65, 76, 88)),
+    *(
+        bytes(size)
+        for size in (
+            0,
+            1,
+            5,
+            6,
+            7,
+            8,
+            9,
+            15,
+            16,
+            17,
+            18,
+            19,
+            31,
+            32,
+            33,
+            38,
+            39,
+            50,
+            51,
+            63,
+            64,
+            65,
+            76,
+            88,
+            1_000,
+            1_001,
+        )
+    ),
+    *([bytes(32), b"", 0, b"", bytes(64)], [bytes(32), bytes(65), 0, bytes(1_001), bytes(64)], 86_400, 86_401),
     *([], [[]], [None], [bytes(6)], [bytes(6), bytes(18)], [bytes(18), bytes(7)], 9 * [bytes(6)]),
     *({}, {"a": 1}, {1: "a"}, {b"a": 1}),
 )
@@ -578,6 +680,8 @@ def answer_of(node: Node, request: Request, query: bytes, source: Endpoint, limi
     padding=st.none() | st.integers(0, 1_900),
     is_full=st.booleans(),
     is_dual=st.booleans(),
+    value=st.sampled_from([Immutable(b""), Immutable(bytes(1_000)), *(2 * [LARGEST])]),
+    holds_it=st.booleans(),
 )
 def test_no_answer_exceeds_its_limit(
     members: list[Contact],
@@ -590,9 +694,11 @@ def test_no_answer_exceeds_its_limit(
     padding: int | None,
     is_full: bool,
     is_dual: bool,
+    value: Value,
+    holds_it: bool,
 ) -> None:
     policy = Policy(rate_limit=0, store_entries=1 if is_full else DEFAULT.store_entries, exempt_networks=ANYWHERE)
-    key = Id(2**255 + 9)
+    key = CODEC.key_of(value)
     families = tuple(Family) if is_dual else (Family.IPV4,)
     node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=policy, families=families)
     for contact in members:
@@ -604,6 +710,9 @@ def test_no_answer_exceeds_its_limit(
         node.own_records.add(own_key(key, port))
     for number, endpoint in enumerate(seen):
         node.external.vote(Endpoint.of(f"192.0.2.{number}", 1), endpoint, 0.0)
+
+    if holds_it:
+        node.values.held.restore(HeldValue(key, value, bytes(4), 1_000.0), 0.0)
 
     token: bytes | None = None if proof == "none" else b"a wrong one"
     if proof == "right":
@@ -622,12 +731,14 @@ def test_no_answer_exceeds_its_limit(
         "renew": [SESSION, 60, token or b""],
         "watch": [in_bytes(key), token or b"x", 60, SESSION],
         "changed": [in_bytes(key), 1, [bytes(6)], []],
+        "get": [in_bytes(key), token, None],
+        "put": [token or b"x", list(value) if isinstance(value, Mutable) else value.data, None, 60],
     }
     pad: list[object] = [] if padding is None else [bytes(padding)]
     query = packed(0, bytes(8), bytes(32), kind, [*args.get(kind, []), *pad])
     answer = node.handle_datagram(query, source, 0.0)
     assert answer is not None
-    assert len(answer) <= SENT_MAX
+    assert len(answer) <= (VALUE_MAX if kind == "get" and proof == "right" and holds_it else SENT_MAX)
     if proof != "right" and node.state.table.at(source) is None:
         assert len(answer) <= 3 * len(query)
     assert check(answer) is not None
@@ -637,4 +748,5 @@ def test_no_answer_exceeds_its_limit(
 
 @given(tids(), ids(), requests())
 def test_no_query_exceeds_a_datagram(tid: bytes, sender: Id, request: Request) -> None:
-    assert len(CODEC.encode_query(tid, sender, request)) <= SENT_MAX
+    longest = 1_250 + len(request.token) if isinstance(request, Put) else SENT_MAX
+    assert len(CODEC.encode_query(tid, sender, request)) <= longest

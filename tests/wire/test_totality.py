@@ -17,10 +17,13 @@ from dhtd.core.messages import (
     Changed,
     Contact,
     Error,
+    Find,
     FindNode,
     FindValue,
     Found,
+    Get,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -34,6 +37,8 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
+from dhtd.core.records import Immutable, Mutable, Value
+from dhtd.core.storage.held_values import HeldValue
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
@@ -52,6 +57,8 @@ REQUESTS: tuple[Request, ...] = (
     Renew(SESSION, 1, b"x"),
     Watch(Id(1), b"x", 1, SESSION),
     Changed(Id(1), 1, (), ()),
+    Get(Id(1)),
+    Put(Id(1), b"x", Immutable(b""), None, 1),
 )
 CORPUS = [vector.data for vector in VECTORS.values()]
 EACH = 400  # mutants of each golden datagram
@@ -80,7 +87,7 @@ def check_is_total(data: bytes) -> bool:
         case Query(request=request):
             check_request(request)
         case BadQuery(code=code):
-            assert code in (203, 204)
+            assert code in (203, 204, 205, 207)
         case Error(code=code, text=text):
             assert type(code) is int
             assert type(text) is str
@@ -116,8 +123,31 @@ def check_request(request: Request) -> None:
             check_integer(version, 0, 2**63 - 1)
             check_endpoints((*added, *removed))
             assert len(added) + len(removed) <= 8
+        case Get(key, token, seq):
+            assert 0 <= key < NATIVE.size
+            if token is not None:
+                check_bytes(token, 1, 64)
+            if seq is not None:
+                check_integer(seq, 0, 2**63 - 1)
+        case Put(key, token, value, cas, lasts):
+            assert key == CODEC.key_of(value)
+            check_bytes(token, 1, 64)
+            check_value(value)
+            if cas is not None:
+                check_integer(cas, 0, 2**63 - 1)
+            check_integer(lasts, 1, 86_400)
         case _:
             assert request == Ping()
+
+
+def check_value(value: Value) -> None:
+    check_bytes(value.data, 0, 1_000)
+    if isinstance(value, Mutable):
+        check_bytes(value.public_key, 32, 32)
+        check_bytes(value.salt, 0, 64)
+        check_integer(value.seq, 0, 2**63 - 1)
+        check_bytes(value.signature, 64, 64)
+    assert CODEC.is_genuine(value) in (True, False)
 
 
 def check_entry(key: Id, port: int, token: bytes, session: bytes) -> None:
@@ -143,8 +173,13 @@ def check_endpoints(endpoints: tuple[Endpoint, ...]) -> None:
 
 def check_result(result: Result) -> None:
     match result:
-        case Found(token, contacts, endpoints, more):
+        case Found(token, contacts, endpoints, more, held, lasts):
             assert type(token) is bytes
+            check_integer(lasts, 0, 86_400)
+            if isinstance(held, Value):
+                check_value(held)
+            elif held is not None:
+                check_integer(held, 0, 2**63 - 1)
             assert type(more) is bool
             for contact in contacts:
                 assert 0 <= contact.id < NATIVE.size
@@ -193,10 +228,15 @@ def test_a_hostile_object_does_no_harm_anywhere(hostile: bytes) -> None:
     find_node, code = b"\xa9find_node", b"\xcc\xc9"
     found = [b"\xc4\x01t", b"\xc4\x00", b"\xc4\x00", b"\x90", b"\xc2"]
     changed = [b"\xc4\x20" + bytes(32), b"\x01", b"\x91" + observed, b"\x90"]
+    value = [b"\xc4\x20" + bytes(32), b"\xc4\x04salt", b"\x07", b"\xc4\x04data", b"\xc4\x40" + bytes(64)]
+    put = [b"\xc4\x01t", b"\x95" + b"".join(value), b"\xc0", b"\x3c"]
+    got = [*found[:3], b"\xc2", put[1], b"\x3c"]
     shapes: list[list[bytes]] = [
         [b"\x00", tid, sender, find_node, b"\x92" + b"\xc4\x20" + bytes(32) + b"\xc0"],
         [b"\x00", tid, sender, b"\xa7changed", b"\x94" + b"".join(changed)],
+        [b"\x00", tid, sender, b"\xa3put", b"\x94" + b"".join(put)],
         [b"\x01", tid, sender, observed, b"\x95" + b"".join(found)],
+        [b"\x01", tid, sender, observed, b"\x96" + b"".join(got)],
         [b"\x02", tid, sender, code, b"\xa4text"],
     ]
     check_is_total(MAGIC + hostile)
@@ -208,6 +248,17 @@ def test_a_hostile_object_does_no_harm_anywhere(hostile: bytes) -> None:
     for place in range(4):
         args = b"".join([*changed[:place], hostile, *changed[place + 1 :]])
         check_is_total(MAGIC + b"\x95\x00" + tid + sender + b"\xa7changed" + b"\x94" + args)
+        args = b"".join([*put[:place], hostile, *put[place + 1 :]])
+        check_is_total(MAGIC + b"\x95\x00" + tid + sender + b"\xa3put" + b"\x94" + args)
+    for place in range(5):
+        other = b"\x95" + b"".join([*value[:place], hostile, *value[place + 1 :]])
+        args = b"".join([put[0], other, *put[2:]])
+        check_is_total(MAGIC + b"\x95\x00" + tid + sender + b"\xa3put" + b"\x94" + args)
+        body = b"".join([*got[:4], other, got[5]])
+        check_is_total(MAGIC + b"\x95\x01" + tid + sender + observed + b"\x96" + body)
+    for place in range(6):
+        body = b"".join([*got[:place], hostile, *got[place + 1 :]])
+        check_is_total(MAGIC + b"\x95\x01" + tid + sender + observed + b"\x96" + body)
     for place in range(5):
         body = b"".join([*found[:place], hostile, *found[place + 1 :]])
         check_is_total(MAGIC + b"\x95\x01" + tid + sender + observed + b"\x95" + body)
@@ -235,6 +286,8 @@ def make_node() -> Node:
     key = NATIVE.digest(b"printer")
     for number in range(60, 70):
         hold_peer(node.store, key, endpoint(number), 0.0)
+    value = Immutable(b"data")
+    node.values.held.restore(HeldValue(CODEC.key_of(value), value, bytes(4), 1_000.0), 0.0)
     node.own_records.add(own_key(NATIVE.digest(b"mine"), 80))
     node.commands.ping(PEER, 0.0)
     assert node.poll_transmit() is not None
@@ -255,6 +308,7 @@ def snapshot(node: Node) -> dict[str, object]:
         "waiting": dict(node.state._line._newcomers),
         "heard": node.state.heard_at,
         "store": sorted((held.key, held.record.endpoint, held.expires_at) for held in node.store),
+        "values": [(held.key, held.value, held.expires_at) for held in node.values.held],
         "own": [(entry.key, entry.port, entry.replicas, entry.published_at) for entry in node.own_records],
         "in flight": {tid: (query.endpoint, query.attempts_left) for tid, query in transactions._queries.items()},
         "join": (node.overlays.first.is_connected, node.memberships.first.join.next_timeout()),
@@ -286,7 +340,7 @@ def test_no_mutant_exceeds_its_rights() -> None:
             assert (reply.tid, reply.sender) == (message.tid, node.own_id)
             if isinstance(message, BadQuery):
                 assert isinstance(reply, Error)
-            if isinstance(message, Query) and not isinstance(message.request, Ping | FindNode | FindValue | Renew):
+            if isinstance(message, Query) and not isinstance(message.request, Ping | Find | Renew):
                 assert isinstance(reply, Error)
         else:
             assert answer is None
@@ -325,7 +379,7 @@ def is_asked_again(node: Node) -> bool:
     while (transmit := node.poll_transmit()) is not None:
         query = CODEC.decode(transmit.data)
         assert isinstance(query, Query)
-        if isinstance(query.request, FindNode | FindValue) and query.request.token is not None:
+        if isinstance(query.request, Find) and query.request.token is not None:
             assert transmit.endpoint == PEER
             return True
     return False
@@ -337,7 +391,7 @@ def test_a_mutated_answer_is_itself_or_nothing() -> None:
     mutator = Mutator(4, CORPUS)
     accepted = ignored = 0
     known = set(make_node().state.table)
-    for request in (Ping(), FindNode(Id(9)), FindValue(Id(9))):
+    for request in (Ping(), FindNode(Id(9)), FindValue(Id(9)), Get(Id(9))):
         for vector in VECTORS.values():
             if vector.kind not in ("reply", "error"):
                 continue
@@ -369,6 +423,7 @@ def test_a_mutated_answer_is_itself_or_nothing() -> None:
                     assert members - known <= {Contact(message.sender, PEER)}
                     assert snapshot(node)["store"] == before["store"]
                     assert snapshot(node)["own"] == before["own"]
+                    assert snapshot(node)["values"] == before["values"]
     assert accepted > 100
     assert ignored > 100
 

@@ -8,26 +8,30 @@ from random import Random
 import msgpack
 import pytest
 
+import dhtd.core.messages
 from dhtd.core.codec import Named, Room
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
-    ERROR_GENERIC,
+    ERROR_DATA,
     ERROR_METHOD,
     ERROR_PROTOCOL,
-    ERROR_SERVER,
+    ERROR_SALT,
     METHODS,
     Acknowledged,
     BadQuery,
     Error,
     FindValue,
     Found,
+    Get,
     Query,
     Renewed,
     Reply,
     Watched,
 )
 from dhtd.core.node import Node
+from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.errors import WireError
+from dhtd.wire import signatures
 from dhtd.wire.native import NativeCodec
 from tests.core.small import endpoint
 from tests.wire.vectors import VECTORS, Vector
@@ -44,7 +48,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "renew": ("session", "lease", "token"),
     "watch": ("target", "token", "lease", "session"),
     "changed": ("target", "version", "added", "removed"),
+    "get": ("target", "token", "seq"),
+    "put": ("token", "value", "cas", "lasts"),
 }
+CODES = {value for name, value in vars(dhtd.core.messages).items() if name.startswith("ERROR_")}
 
 
 def of(*kinds: str) -> list[Vector]:
@@ -58,14 +65,10 @@ def named(vector: Vector) -> str:
 def test_there_is_a_datagram_of_each_kind() -> None:
     assert {vector.fields["method"] for vector in of("query")} == ARGUMENTS.keys() == set(METHODS.values())
     answers = {vector.fields["answers"] for vector in of("reply")}
-    assert answers == {"ping", "find_node", "find_value", "renew", "watch"}
-    assert {vector.fields["code"] for vector in of("error")} == {
-        ERROR_GENERIC,
-        ERROR_SERVER,
-        ERROR_PROTOCOL,
-        ERROR_METHOD,
-    }
-    assert {vector.fields["code"] for vector in of("bad-query")} == {ERROR_PROTOCOL, ERROR_METHOD}
+    assert answers == {"ping", "find_node", "find_value", "renew", "watch", "get"}
+    assert {vector.fields["code"] for vector in of("error")} == CODES
+    bad = {vector.fields["code"] for vector in of("bad-query")}
+    assert bad == {ERROR_PROTOCOL, ERROR_METHOD, ERROR_DATA, ERROR_SALT}
     assert len(of("silence")) >= 10
     assert len(of("query", "reply", "error", "bad-query", "silence")) == len(VECTORS)
 
@@ -74,7 +77,23 @@ def test_the_ids_are_those_of_the_names() -> None:
     used = {vector.fields["sender"] for vector in VECTORS.values() if "sender" in vector.fields}
     assert used == {hashlib.sha256(name).hexdigest() for name in (b"alice", b"bob")}
     targets = {vector.fields["target"] for vector in VECTORS.values() if "target" in vector.fields}
-    assert targets == {hashlib.sha256(b"printer").hexdigest()}
+    signed = VECTORS["get-reply"].held
+    assert isinstance(signed, Mutable)
+    key = hashlib.sha256(signed.public_key + signed.salt).hexdigest()
+    assert targets == {hashlib.sha256(b"printer").hexdigest(), key}
+
+
+def test_the_values_are_those_of_the_secret() -> None:
+    seed, keys = hashlib.sha256(b"secret").digest(), set()
+    for vector in of("query", "reply"):
+        if vector.fields.get("method") == "put" or vector.fields.get("answers") == "get":
+            value = vector.held
+            if isinstance(value, Mutable):
+                assert value == signatures.signed(seed, b"status", value.seq, value.data)
+            if isinstance(value, Value):
+                assert CODEC.is_genuine(value)
+                keys.add(CODEC.key_of(value))
+    assert keys == {NATIVE.parse(VECTORS["get"].fields["target"]), NATIVE.digest(b"printer")}
 
 
 @pytest.mark.parametrize("vector", VECTORS.values(), ids=named)
@@ -111,9 +130,15 @@ def test_a_reply_is_written_byte_for_byte(vector: Vector) -> None:
         case Watched(token, version, endpoints):
             watched = CODEC.encode_watched(query, sender, observed, token, version, room, endpoints)
             assert watched == (vector.data, len(endpoints))
-        case Found(token, contacts, endpoints, more):
+        case Found(token, contacts, endpoints, more, held, lasts):
             assert token is not None
             packed = CODEC.pack_contacts(contacts)
+            if isinstance(query.request, Get):
+                if more:  # a value that has no room
+                    held, room = Immutable(bytes(150)), Room(len(vector.data))
+                found = CODEC.encode_got(query, sender, observed, token, packed, room, held, lasts)
+                assert found == vector.data
+                return
             found = CODEC.encode_found(query, sender, observed, token, packed, room, Named(endpoints))
             assert found[:-1] == vector.data[:-1]
             assert (found == vector.data) is not more  # nothing was cut here, so nothing is said to be
@@ -127,7 +152,7 @@ def test_msgpack_itself_writes_the_same_bytes(vector: Vector) -> None:
         args = [witnessed(vector, name) for name in ARGUMENTS[vector.fields["method"]]]
         if "token" in ARGUMENTS[vector.fields["method"]] and vector.token is None:
             is_dual = vector.name.endswith("-dual")
-            wanted = {"find_node": 288 if is_dual else 184, "find_value": 400}[vector.fields["method"]]
+            wanted = {"find_node": 288 if is_dual else 184, "find_value": 400, "get": 404}[vector.fields["method"]]
             args.append(b"")
             fields = [0, vector.tid, NATIVE.to_bytes(vector.sender), vector.fields["method"], args]
             args[-1] = bytes(wanted - 4 - len(msgpack.packb(fields)) - (1 if wanted > 370 else 0))
@@ -145,6 +170,8 @@ def test_msgpack_itself_writes_the_same_bytes(vector: Vector) -> None:
             if isinstance(vector.answered_request, FindValue):
                 body.append(list(map(bytes, result.endpoints)))
             body.append(result.more)
+            if isinstance(vector.answered_request, Get):
+                body += [plain(result.held), result.lasts]
         if isinstance(result, Renewed):
             body = [result.token, result.held]
         if isinstance(result, Watched):
@@ -157,8 +184,17 @@ def witnessed(vector: Vector, name: str) -> object:
     """Return an argument as plain bytes, integers and lists."""
     if name in ("added", "removed"):
         return list(map(bytes, vector.endpoints(name)))
+    if name == "value":
+        return plain(vector.held)
     value = vector.fields.get(name)
     return bytes.fromhex(value) if isinstance(value, str) else value
+
+
+def plain(held: Value | int | None) -> object:
+    """Return a value as msgpack has it."""
+    if isinstance(held, Immutable):
+        return held.data
+    return list(held) if isinstance(held, Mutable) else held
 
 
 @pytest.mark.parametrize("vector", of("error"), ids=named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Get,
     Ping,
+    Put,
     Renew,
     Renewed,
     Request,
@@ -26,6 +28,8 @@ from dhtd.core.messages import (
     Watched,
     Withdraw,
 )
+from dhtd.core.records import Immutable, Mutable, Value
+from dhtd.wire.native_values import key_of
 
 FILE = Path(__file__).parent.parent / "vectors" / "native-v1.toml"
 SEALED_FILE = FILE.with_name("sealed-v1.toml")  # which test_sealed reads
@@ -61,6 +65,15 @@ class Vector:
         return bytes.fromhex(self.fields["session"])
 
     @property
+    def held(self) -> Value | int | None:
+        """The value, or the seq that an answer has in its place."""
+        fields = self.fields
+        if "public_key" in fields:
+            of = {name: bytes.fromhex(fields[name]) for name in ("public_key", "salt", "data", "signature")}
+            return Mutable(of["public_key"], of["salt"], fields["seq"], of["data"], of["signature"])
+        return Immutable(bytes.fromhex(fields["data"])) if "data" in fields else fields.get("seq")
+
+    @property
     def is_canonical(self) -> bool:
         return bool(self.fields.get("canonical", True))
 
@@ -72,7 +85,13 @@ class Vector:
         if method == "renew":
             assert self.token is not None
             return Renew(self.session, self.fields["lease"], self.token)
+        if method == "put":
+            assert self.token is not None
+            assert isinstance(self.held, Value)
+            return Put(key_of(self.held), self.token, self.held, self.fields.get("cas"), self.fields["lasts"])
         target = NATIVE.parse(self.fields["target"])
+        if method == "get":
+            return Get(target, self.token, self.fields.get("seq"))
         if method == "find_node":
             return FindNode(target, self.token)
         if method == "find_value":
@@ -95,6 +114,7 @@ class Vector:
             "find_value": FindValue(Id(0)),
             "renew": Renew(b"", 0, b""),
             "watch": Watch(Id(0), b"", 0, b""),
+            "get": Get(Id(0)),
         }
         return kinds[self.fields["answers"]]
 
@@ -110,7 +130,10 @@ class Vector:
         contacts = tuple(
             Contact(NATIVE.parse(node["id"]), Endpoint.parse(node["endpoint"])) for node in self.fields["nodes"]
         )
-        return Found(self.token, contacts, self.endpoints("endpoints"), self.fields["more"])
+        found = Found(self.token, contacts, self.endpoints("endpoints"), self.fields["more"])
+        if self.fields["answers"] == "get":
+            found = replace(found, held=self.held, lasts=self.fields["lasts"])
+        return found
 
     def endpoints(self, field: str) -> tuple[Endpoint, ...]:
         return tuple(map(Endpoint.parse, self.fields.get(field, [])))
