@@ -65,7 +65,7 @@ class ValueAnswers:
             else:
                 others = near
         assert packed is not None
-        token = b"" if self._values.held.refuses_newcomer(request.key) else self._tokens.issue(ip, key, now)
+        token = b"" if self._values.held.refuses_newcomer(request.key, ip) else self._tokens.issue(ip, key, now)
         held, lasts = self._values.answer(request, now)
         own_id = self._overlays.own_id_towards(source)
         return self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)

@@ -3,11 +3,11 @@
 A put is looked at in this order, and the first refusal is the answer:
 
 1. What is held stays, unless the new value supersedes it. The same bytes again let it live longer.
-2. Quotas bound the values and their bytes, of a source and in all.
+2. Quotas bound the values and their bytes, of a source and in all. A full store evicts values of a source that has
+   more; see `value_shares`.
 3. The signature is verified, which takes longer than all else.
 
-A full store evicts what is farthest from this node, and of that what was heard of longest ago. A newcomer that is
-farther than all that is held is refused. A value never lives shorter by a put: else everybody could end it.
+A refused put changes nothing. A value never lives shorter by a put: else everybody could end it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dhtd.core.records import Immutable, Mutable, Value, supersedes
 from dhtd.core.storage.changed_keys import ChangedKeys
 from dhtd.core.storage.outcomes import EVICTED_BY, REFUSED_BY, STORED, QuotaReached, Refused, Stored
 from dhtd.core.storage.packed_value import pack, unpack
+from dhtd.core.storage.value_shares import KeptValue, ValueShares, weight
 from dhtd.core.storage.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -45,39 +46,22 @@ class HeldValue(NamedTuple):
     expires_at: float
 
 
-class _Held:
-    """A held value, in little memory."""
+class Silent(NamedTuple):
+    """A held value that nobody has put for long. It is heard of again where `replicate_at` is another."""
 
-    __slots__ = ("expires_at", "key", "packed", "replicate_at", "source")
-
-    def __init__(self, key: bytes, packed: bytes, source: bytes, expires_at: int, replicate_at: int) -> None:
-        self.key = key
-        self.packed = packed
-        self.source = source
-        self.expires_at = expires_at
-        self.replicate_at = replicate_at
-
-
-class _Share:
-    """What one source has here."""
-
-    __slots__ = ("size", "values")
-
-    def __init__(self) -> None:
-        self.values = 0
-        self.size = 0  # bytes
+    key: bytes  # packed
+    replicate_at: int
 
 
 class HeldValues:
     """The held values, by packed key."""
 
     __slots__ = (
-        "_by_distance",
         "_held",
         "_own_id",
         "_policy",
         "_rng",
-        "_sources",
+        "_shares",
         "_wheel",
         "changed",
         "size",
@@ -87,10 +71,9 @@ class HeldValues:
         self._own_id = own_id
         self._policy = policy
         self._rng = rng
-        self._held: dict[bytes, _Held] = {}
-        self._by_distance: dict[int, dict[bytes, _Held]] = {}  # by the bits of the distance; the last heard of last
-        self._sources: dict[bytes, _Share] = {}
-        self._wheel: Wheel[_Held] = Wheel()
+        self._held: dict[bytes, KeptValue] = {}
+        self._shares = ValueShares()
+        self._wheel: Wheel[KeptValue] = Wheel()
         self.size = 0  # bytes
         self.changed = ChangedKeys(2 * policy.values)  # to be saved
 
@@ -138,7 +121,7 @@ class HeldValues:
                 return refused
         # Is there room for it? What it replaces makes some.
         source = source_group(ip)
-        victims = self._room_for(key, whole, source, held, now)
+        victims = self._room_for(key, whole, source, held)
         if isinstance(victims, QuotaReached):
             return victims
         forged = verify(value)
@@ -149,52 +132,68 @@ class HeldValues:
         if held is not None:
             expires_at = max(expires_at, held.expires_at)
             self._drop(held)
+        evicted_by = VALUES if len(self._held) >= self._policy.values else VALUE_KIB
         for victim in victims:
             self._drop(victim)
-        self._hold(_Held(key, whole, source, expires_at, self._replicate_at(now)), now)
-        if not victims:
-            return STORED
-        return EVICTED_BY[VALUES if len(self._held) >= self._policy.values else VALUE_KIB]
+        self._hold(key, whole, source, expires_at, now)
+        return EVICTED_BY[evicted_by] if victims else STORED
 
     def restore(self, value: HeldValue, now: float) -> bool:
-        """Hold a value of an earlier run, if there is room, and no other one; return whether."""
+        """Hold a value of an earlier run, if there is room, and no other one; return whether.
+
+        It is on disk, so a change is only what does not fit, and what gives way to it.
+        """
         key, whole = packed(value.key), pack(value.value)
         if key in self._held or value.expires_at <= now:
             return False
-        if isinstance(self._room_for(key, whole, value.source, None, now), QuotaReached):
+        victims = self._room_for(key, whole, value.source, None)
+        if isinstance(victims, QuotaReached):
             self.changed.note(key)
             return False
-        self._hold(_Held(key, whole, value.source, int(value.expires_at), self._replicate_at(now)), now, restored=True)
+        for victim in victims:
+            self._drop(victim)
+        self._hold(key, whole, value.source, int(value.expires_at), now, restored=True)
         return True
 
-    def drop(self, key: Id) -> None:
-        """Hold the value under `key` no longer."""
-        held = self._held.get(packed(key))
-        if held is not None:
-            self._drop(held)
-
     def supersede(self, key: Id, value: Value, now: float) -> None:
-        """Hold what this node has found under `key`, for as long as what it supersedes, if that is held yet."""
-        held = self._held.get(packed(key))
-        if held is not None and supersedes(value, unpack(held.packed)):
-            self._drop(held)
-            self._hold(_Held(held.key, pack(value), held.source, held.expires_at, self._replicate_at(now)), now)
+        """Hold what this node has found under `key`, for as long as what it supersedes, if that is held yet.
 
-    def refuses_newcomer(self, key: Id) -> bool:
-        """Whether the store is full of what is nearer than this key."""
+        Where there is no room for it, hold neither: what is old is not served once this node knows better.
+        """
+        held = self._held.get(packed(key))
+        if held is None or not supersedes(value, unpack(held.packed)):
+            return
+        whole = pack(value)
+        victims = self._room_for(held.key, whole, held.source, held)
+        self._drop(held)
+        if not isinstance(victims, QuotaReached):
+            for victim in victims:
+                self._drop(victim)
+            self._hold(held.key, whole, held.source, held.expires_at, now)
+
+    def refuses_newcomer(self, key: Id, ip: bytes) -> bool:
+        """Whether a new value under `key` from this address would be refused, and would be the first from there.
+
+        A source with values here may want to renew them, or to replace what is under the key.
+        """
         if len(self._held) < self._policy.values and self.size < self._policy.value_kib * _KIB:
             return False
-        return not self._by_distance or self._bits(packed(key)) > max(self._by_distance)
+        if self._shares.has_more_than_fair or packed(key) in self._held:
+            return False
+        return not self._shares.of(source_group(ip))[0]
 
     # Time
 
-    def sweep(self, now: float) -> list[HeldValue]:
-        """Look at some values: drop what has expired, and return those that nobody has put for long."""
-        silent = []
+    def sweep(self, now: float) -> tuple[list[Silent], bool]:
+        """Look at some values: drop what has expired. Return those that nobody has put for long, and if there is more.
+
+        Strangers can make many expire at once, so the rest is left to the next call.
+        """
+        silent: list[Silent] = []
         for _ in range(SWEPT):
             held = self._wheel.pop(now)
             if held is None:
-                break
+                return silent, False
             # It was dropped, or replaced.
             if self._held.get(held.key) is not held:
                 continue
@@ -203,82 +202,70 @@ class HeldValues:
                 continue
             if held.replicate_at <= now:
                 held.replicate_at = self._replicate_at(now)
-                silent.append(_shown(held))
+                silent.append(Silent(held.key, held.replicate_at))
             self._wheel.file(held, min(held.expires_at, held.replicate_at), now)
-        return silent
+        return silent, True
+
+    def still(self, silent: Silent) -> HeldValue | None:
+        """Return a value, if it was not heard of since it was said to be silent."""
+        held = self._held.get(silent.key)
+        return None if held is None or held.replicate_at != silent.replicate_at else _shown(held)
 
     # Inside
 
     def _room_for(
-        self, key: bytes, whole: bytes, source: bytes, replaced: _Held | None, now: float
-    ) -> list[_Held] | QuotaReached:
+        self, key: bytes, whole: bytes, source: bytes, replaced: KeptValue | None
+    ) -> list[KeptValue] | QuotaReached:
         """Return what gives way to a value, or the quota that leaves no room for it. Changes nothing."""
         policy = self._policy
-        share = self._sources.get(source)
-        # 1. What its source has.
-        if share is not None:
-            is_own = replaced is not None and replaced.source == source
-            if share.values - is_own >= policy.values_per_source:
-                return REFUSED_BY[VALUES_PER_SOURCE]
-            freed = len(replaced.packed) if replaced is not None and is_own else 0
-            if share.size - freed + len(whole) > policy.value_kib_per_source * _KIB:
-                return REFUSED_BY[VALUE_KIB_PER_SOURCE]
-        # 2. What there is in all: evict until it fits, the farthest first, and of these the oldest.
-        count, size = len(self._held) + (replaced is None), self.size + len(whole)
-        size -= 0 if replaced is None else len(replaced.packed)
-        victims: list[_Held] = []
-        bits = self._bits(key)
-        for held in self._farthest_first():
-            is_over = count > policy.values, size > policy.value_kib * _KIB
-            if not any(is_over):
-                break
-            if self._bits(held.key) < bits:
-                return REFUSED_BY[VALUES if is_over[0] else VALUE_KIB]
-            if held is not replaced:
-                victims.append(held)
-                count -= 1
-                size -= len(held.packed)
-        if count > policy.values or size > policy.value_kib * _KIB:
-            return REFUSED_BY[VALUES if count > policy.values else VALUE_KIB]
-        return victims
+        # 1. What does its source have, with the new value and without what that replaces?
+        values, size = self._shares.of(source)
+        if replaced is not None and replaced.source == source:
+            values, size = values - 1, size - len(replaced.packed)
+        values, size = values + 1, size + len(whole)
+        if values > policy.values_per_source:
+            return REFUSED_BY[VALUES_PER_SOURCE]
+        if size > policy.value_kib_per_source * _KIB:
+            return REFUSED_BY[VALUE_KIB_PER_SOURCE]
+        # 2. How much is there too much in all?
+        freed = (0, 0) if replaced is None else (1, len(replaced.packed))
+        values_over = len(self._held) - freed[0] + 1 - policy.values
+        size_over = self.size - freed[1] + len(whole) - policy.value_kib * _KIB
+        if values_over <= 0 and size_over <= 0:
+            return []
+        # 3. Evict until it fits.
+        victims = []
+        for victim in self._shares.giving_way(source, weight(values, size), self._bits(key)):
+            if victim is not replaced:
+                victims.append(victim)
+                values_over -= 1
+                size_over -= len(victim.packed)
+                if values_over <= 0 and size_over <= 0:
+                    return victims
+        return REFUSED_BY[VALUES if values_over > 0 else VALUE_KIB]
 
-    def _farthest_first(self) -> Iterator[_Held]:
-        if len(self._held) < self._policy.values and self.size + _LARGEST <= self._policy.value_kib * _KIB:
-            return
-        for bits in sorted(self._by_distance, reverse=True):
-            yield from self._by_distance[bits].values()
-
-    def _hold(self, held: _Held, now: float, *, restored: bool = False) -> None:
-        self._held[held.key] = held
-        self._by_distance.setdefault(self._bits(held.key), {})[held.key] = held
-        share = self._sources.setdefault(held.source, _Share())
-        share.values += 1
-        share.size += len(held.packed)
-        self.size += len(held.packed)
-        self._wheel.file(held, min(held.expires_at, held.replicate_at), now)
+    def _hold(
+        self, key: bytes, whole: bytes, source: bytes, expires_at: int, now: float, *, restored: bool = False
+    ) -> None:
+        held = KeptValue(key, whole, source, self._bits(key), expires_at, self._replicate_at(now))
+        self._held[key] = held
+        self._shares.add(held)
+        self.size += len(whole)
+        self._wheel.file(held, min(expires_at, held.replicate_at), now)
         if not restored:
-            self.changed.note(held.key)
+            self.changed.note(key)
 
-    def _prolong(self, held: _Held, lasts: int, now: float) -> None:
+    def _prolong(self, held: KeptValue, lasts: int, now: float) -> None:
         expires_at = int(now) + lasts
         held.replicate_at = self._replicate_at(now)
-        near = self._by_distance[self._bits(held.key)]
-        near[held.key] = near.pop(held.key)
+        self._shares.heard(held)
         if expires_at > held.expires_at:
             held.expires_at = expires_at
             self.changed.note(held.key)
 
-    def _drop(self, held: _Held) -> None:
+    def _drop(self, held: KeptValue) -> None:
         del self._held[held.key]
-        bits = self._bits(held.key)
-        del self._by_distance[bits][held.key]
-        if not self._by_distance[bits]:
-            del self._by_distance[bits]
-        share = self._sources[held.source]
-        share.values -= 1
-        share.size -= len(held.packed)
-        if not share.values:
-            del self._sources[held.source]
+        self._shares.drop(held)
         self.size -= len(held.packed)
         self.changed.note(held.key)
 
@@ -305,8 +292,5 @@ def _is_older(value: Value, held: Value) -> bool:
     return isinstance(value, Mutable) and isinstance(held, Mutable) and value.seq < held.seq
 
 
-def _shown(held: _Held) -> HeldValue:
+def _shown(held: KeptValue) -> HeldValue:
     return HeldValue(unpacked(held.key), unpack(held.packed), held.source, float(held.expires_at))
-
-
-_LARGEST: Final = 1_200  # bytes of a value in memory, and a little more

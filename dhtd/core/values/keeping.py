@@ -6,6 +6,7 @@ for as long as it holds it yet. So values outlast their owner's absence, and spr
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -19,7 +20,7 @@ from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester
 from dhtd.core.records import Value
 from dhtd.core.routing.overlays import Overlays
-from dhtd.core.storage.held_values import HeldValue, HeldValues
+from dhtd.core.storage.held_values import HeldValues, Silent
 from dhtd.core.values.own_values import OwnValue, OwnValues
 from dhtd.core.values.placement import Order, Placed, Placement
 from dhtd.core.values.verifier import Verifier
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from random import Random
 
 _LEAST: Final = 60  # seconds: a value that is held for less is not replicated any more
+_PAUSE: Final = 0.01  # seconds to the next turn, where many held values are to be looked at
 
 
 class _Publication:
@@ -87,7 +89,7 @@ class Keeping:
         self._rng = rng
         self._publications: dict[bytes, _Publication] = {}
         self._replications: dict[bytes, Placement] = {}
-        self._silent: dict[bytes, HeldValue] = {}  # to be replicated, once there is room for that
+        self._silent: deque[Silent] = deque()  # to be replicated, once there is room for that
         self._sweep_at = 0.0
 
     # Own values
@@ -137,10 +139,11 @@ class Keeping:
             attempts.do(self._publish, publication, order, Patience.LITTLE, now)
         # 2. Held ones.
         if len(self._held) and now >= self._sweep_at:
-            self._sweep_at = now + policy.store_sweep
-            self._silent.update((packed(held.key), held) for held in self._held.sweep(now))
+            silent, is_left = self._held.sweep(now)
+            self._sweep_at = now + (_PAUSE if is_left else policy.store_sweep)
+            self._silent.extend(silent)
         while self._silent and len(self._replications) < policy.replicating:
-            attempts.do(self._replicate, self._silent.pop(next(iter(self._silent))), now)
+            attempts.do(self._replicate, self._silent.popleft(), now)
 
     # Inside
 
@@ -170,10 +173,13 @@ class Keeping:
         for op in publication.ops:
             self._tell(ValuePut(op, order.key, *outcome), now)
 
-    def _replicate(self, held: HeldValue, now: float) -> None:
-        # What has changed meanwhile, or is published by this node itself, is left alone.
-        key, lasts = packed(held.key), int(held.expires_at - now)
-        if self._held.held(key) != held or lasts < _LEAST or self._own.get(held.key) is not None:
+    def _replicate(self, silent: Silent, now: float) -> None:
+        # What was heard of meanwhile, or is published by this node itself, is left alone.
+        key, held = silent.key, self._held.still(silent)
+        if held is None or self._own.get(held.key) is not None:
+            return
+        lasts = int(held.expires_at - now)
+        if lasts < _LEAST:
             return
         report = self._operations.report_to(partial(self._replicated, key))
         order = Order(held.key, held.value, lasts, renews=False)
