@@ -1,4 +1,4 @@
-"""Facts about own entries that stay on this machine: their names, and the files that declare them."""
+"""Facts about own entries and values that stay on this machine: names, and the files that declare entries."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ BLANK: Final = Label()
 
 
 class Labels:
-    """The labels of own entries, and the declarations of files. Entries of one ID have one name."""
+    """The labels of own entries, the names of own values, and the declarations of files.
+
+    The entries of one ID have one name.
+    """
 
     def __init__(self) -> None:
         self._labels: dict[bytes, dict[RecordKey, Label]] = {}  # by packed key; without blank ones
+        self._value_names: dict[bytes, str] = {}  # of own values, by packed key
         self.declared: Mapping[RecordKey, str] = {}  # the paths of files, by the entries that they declare now
 
     def __iter__(self) -> Iterator[tuple[RecordKey, Label]]:
@@ -51,7 +55,18 @@ class Labels:
     def name(self, key: Id) -> str | None:
         """Return the name of an ID."""
         names = (label.name for label in self._labels.get(packed(key), {}).values())
-        return next((name for name in names if name is not None), None)
+        return next((name for name in names if name is not None), self.value_name(key))
+
+    def value_name(self, key: Id) -> str | None:
+        """Return the name of the own value under this ID."""
+        return self._value_names.get(packed(key))
+
+    def name_value(self, key: Id, name: str | None) -> None:
+        """Name an own value; None: it has no name, or is gone."""
+        if name is None:
+            self._value_names.pop(packed(key), None)
+        else:
+            self._value_names[packed(key)] = name
 
     def names(self) -> list[tuple[RecordKey, str]]:
         """Return the entries that have names, with these."""

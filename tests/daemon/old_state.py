@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from dhtd.core.ids import NATIVE, Keyspace
+from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.disk import APPLICATION_ID
-from dhtd.daemon.state.rows import SavedState, Sum, Writer, hash_of
+from dhtd.daemon.state.rows import Sum, Writer, hash_of
+from dhtd.daemon.state.saved import SavedOwn, SavedState
 from dhtd.daemon.state.schemas import HASHED, SPARED, Value, schema, summed
 
-OLD_VERSIONS: Final = (1, 2, 3, 4)
+OLD_VERSIONS: Final = (1, 2, 3, 4, 5)
 _UNTIL: Final = 1_700_000_000.5  # when entries expire, in files from before leases
 _FILES: Final = Path(__file__).parent / "state" / "files"
 
@@ -28,7 +30,7 @@ def put_real(path: Path, version: int) -> None:
 def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = NATIVE) -> None:
     """Write a file of an earlier version with this in it; version 1 has no holders, and 2 nothing that they saw.
 
-    None of them has labels or guards of own entries.
+    Before version 5, none of them has labels or guards of own entries. None has values.
     """
     writer = Writer(keyspace)
     path.parent.mkdir(exist_ok=True)
@@ -64,8 +66,16 @@ def _rows(state: SavedState, version: int, writer: Writer) -> Iterator[tuple[str
     for position, contact in enumerate(state.contacts):
         yield "contact", writer.contact(position, contact)
     for own in state.own:
+        if version >= 5:
+            yield "own", writer.own(SavedOwn(own, state.labels.get(own, BLANK)))
+            continue
         yield "own", (writer.id(own.key), own.port) if version < 4 else (*writer.record_key(own), b"")
+    for own, guard in state.guards.items() if version >= 5 else ():
+        yield "guard", writer.guard(own, guard)
     for entry in state.held:
+        if version >= 5:
+            yield "held", writer.held(entry)
+            continue
         key, kind, place, source, *_ = writer.held(entry)
         yield "held", (key, bytes(entry.record), _UNTIL) if version < 4 else (key, kind, place, source, b"", _UNTIL)
     for own, holders in state.holders.items() if version > 1 else ():

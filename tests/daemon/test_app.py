@@ -184,7 +184,7 @@ Saver.save_now = save
 """
 FULL_DISK = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (36_864, 36_864))
+resource.setrlimit(resource.RLIMIT_FSIZE, (53_248, 53_248))
 """
 SLOW_TO_RESTORE = """
 import trio

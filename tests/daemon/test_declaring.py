@@ -21,7 +21,7 @@ from dhtd.daemon import declaring as daemon_declaring
 from dhtd.daemon.declaring import RETRY, Declaring
 from dhtd.daemon.labels import Label
 from dhtd.daemon.own_entries import WITHDRAWN_WITHIN, OwnEntries, Wanted
-from dhtd.daemon.state.rows import SavedGuard
+from dhtd.daemon.state.saved import SavedGuard
 from dhtd.errors import NoThread
 from dhtd.service.checks import EVERY_MAX, EVERY_MIN, TcpCheck, parse_check
 from dhtd.service.entries import DeleteRequest, EnterRequest

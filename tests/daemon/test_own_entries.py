@@ -14,7 +14,7 @@ from dhtd.daemon.driver import Ongoing
 from dhtd.daemon.guards.wanted import Checking
 from dhtd.daemon.labels import BLANK, Label, Labels
 from dhtd.daemon.own_entries import OwnEntries, Wanted
-from dhtd.daemon.state.rows import SavedGuard
+from dhtd.daemon.state.saved import SavedGuard
 from dhtd.errors import NotTracked, StateError, TooManyEntries
 from dhtd.service.checks import EVERY, TcpCheck
 from tests.daemon.handlers.small_daemon import KEY, Daemon, daemon, tracked, two

@@ -9,7 +9,7 @@ import trio
 
 from dhtd.daemon.guards.judge import Judge, State
 from dhtd.daemon.guards.processes import Process
-from dhtd.daemon.state.rows import HELD, SavedGuard
+from dhtd.daemon.state.saved import HELD, SavedGuard
 from dhtd.service.checks import Check, ExecCheck, HttpCheck, TcpCheck
 from dhtd.service.entries import GuardInfo
 from dhtd.service.method import Caller

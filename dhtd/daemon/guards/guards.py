@@ -27,7 +27,7 @@ from dhtd.daemon.guards.judge import Judge
 from dhtd.daemon.guards.outcome import Outcome
 from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.guards.wanted import Checking, WantedGuard
-from dhtd.daemon.state.rows import HELD, SavedGuard
+from dhtd.daemon.state.saved import HELD, SavedGuard
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import Busy, StateError, TooManyEntries
 from dhtd.service.checks import Check, parse_check

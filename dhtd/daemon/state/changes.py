@@ -1,22 +1,27 @@
-"""Changes to a node's own entries and their holders, and how the tables of a state file take them."""
+"""Changes to a node's own entries, their holders and its own values, and how the tables of a state file take them."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from dhtd.core.ids import Id
 from dhtd.core.records import RecordKey
 from dhtd.daemon.labels import BLANK, Label
-from dhtd.daemon.state.ledger import Ledger, rows
-from dhtd.daemon.state.rows import RowReader, SavedGuard, SavedHolder, SavedOwn, Writer
+from dhtd.daemon.state.ledger import Ledger
+from dhtd.daemon.state.rows import Writer
+from dhtd.daemon.state.saved import SavedGuard, SavedHolder, SavedOwn, SavedOwnValue
+from dhtd.daemon.state.schemas import Row, Value
 
 _RECORD: Final = "key kind place"  # the columns by which an entry is found
-_OF_RECORD: Final = "WHERE key = ? AND kind = ? AND place = ?"
 
-# Of some entries: what they are if they are ours, their holders and their guards.
-Image = dict[RecordKey, tuple[SavedOwn | None, frozenset[SavedHolder], SavedGuard | None]]
+_OF_ENTRY: Final = ("own", "holder", "guard")  # the tables that tell of an entry
+
+# A place: a table, and the columns and the values by which its rows about one thing are found.
+Place = tuple[str, str, tuple[Value, ...]]
+# The sound rows at some places, without their hashes.
+Image = dict[Place, list[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +56,34 @@ class SetGuard:
     guard: SavedGuard | None
 
 
-Change = AddOwn | RemoveOwn | SetHolders | SetGuard
+@dataclass(frozen=True, slots=True)
+class KeepValue:
+    """This value is kept, in place of any that is kept under its key."""
+
+    own: SavedOwnValue
 
 
-def image(connection: sqlite3.Connection, entries: Iterable[RecordKey], reader: RowReader, writer: Writer) -> Image:
-    """Return what the file has of these entries."""
-    found: Image = {}
-    for record_key in entries:
-        values = writer.record_key(record_key)
-        own = [reader.own(*row[:-1]) for row in rows(connection, "own", _OF_RECORD, values)]
-        holders = rows(connection, "holder", _OF_RECORD, values)
-        guards = [reader.guard(*row[:-1])[1] for row in rows(connection, "guard", _OF_RECORD, values)]
-        saved = frozenset(reader.holder(*row[:-1])[1] for row in holders)
-        found[record_key] = next(iter(own), None), saved, next(iter(guards), None)
-    return found
+@dataclass(frozen=True, slots=True)
+class DropValue:
+    """No value is kept under this key."""
+
+    key: Id
 
 
-def put_back(ledger: Ledger, before: Image, writer: Writer) -> None:
-    """Have the file say again what an image has of its entries."""
-    for record_key, (own, holders, guard) in before.items():
-        make(ledger, RemoveOwn([record_key]) if own is None else AddOwn(record_key, own.label), writer)
-        make(ledger, SetHolders(record_key, list(holders)), writer)
-        make(ledger, SetGuard(record_key, guard), writer)
+Change = AddOwn | RemoveOwn | SetHolders | SetGuard | KeepValue | DropValue
+
+
+def image(ledger: Ledger, changes: Iterable[Change], writer: Writer) -> Image:
+    """Return what the file has at the places that changes are about."""
+    return {place: ledger.there(*place) for change in changes for place in _places(change, writer)}
+
+
+def put_back(ledger: Ledger, before: Image) -> None:
+    """Have the file say again what an image has of its places."""
+    for (table, columns, key), there in before.items():
+        ledger.drop(table, columns, key)
+        for row in there:
+            ledger.put(table, row)
 
 
 def make(ledger: Ledger, change: Change, writer: Writer) -> None:
@@ -94,13 +105,20 @@ def make(ledger: Ledger, change: Change, writer: Writer) -> None:
             ledger.drop("guard", _RECORD, writer.record_key(record_key))
             if guard is not None:
                 ledger.put("guard", writer.guard(record_key, guard))
+        case KeepValue(own):
+            ledger.drop("own_value", "key", (writer.id(own.key),))
+            ledger.put("own_value", writer.own_value(own))
+        case DropValue(key):
+            ledger.drop("own_value", "key", (writer.id(key),))
         case _:
             assert_never(change)
 
 
-def entries_of(changes: Iterable[Change]) -> list[RecordKey]:
-    """Return the entries that changes are about."""
-    found: dict[RecordKey, None] = {}
-    for change in changes:
-        found.update(dict.fromkeys(change.record_keys if isinstance(change, RemoveOwn) else [change.record_key]))
-    return list(found)
+def _places(change: Change, writer: Writer) -> Iterator[Place]:
+    match change:
+        case KeepValue(SavedOwnValue(key=key)) | DropValue(key):
+            yield "own_value", "key", (writer.id(key),)
+        case _:
+            for record_key in change.record_keys if isinstance(change, RemoveOwn) else [change.record_key]:
+                for table in _OF_ENTRY:
+                    yield table, _RECORD, writer.record_key(record_key)

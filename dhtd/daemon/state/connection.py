@@ -109,7 +109,7 @@ class StateConnection:
             is_committing = False
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                put_back(ledger, self._undo, self._writer)
+                put_back(ledger, self._undo)
                 yield ledger
                 self._check_place()
                 ledger.close(self._sums)

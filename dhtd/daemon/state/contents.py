@@ -19,8 +19,9 @@ from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.connection import StateConnection
 from dhtd.daemon.state.disk import APPLICATION_ID, DamagedError, copy_aside
 from dhtd.daemon.state.ledger import Ledger, facts, make_tables, rows, said_sums, true_sums
-from dhtd.daemon.state.rows import SavedOwn, SavedState, Sum, is_whole
+from dhtd.daemon.state.rows import Sum, is_whole
 from dhtd.daemon.state.salvage import Damage
+from dhtd.daemon.state.saved import SavedOwn, SavedState
 from dhtd.daemon.state.schemas import (
     COLUMNS,
     HASHED,
@@ -237,6 +238,8 @@ class StateContents(StateConnection):
             "contact": reader.contact_at,
             "held": reader.held,
             "holder": reader.holder,
+            "own_value": reader.own_value,
+            "held_value": reader.held_value,
         }
 
     def _is_id(self, value: Value) -> bool:
@@ -258,6 +261,10 @@ class StateContents(StateConnection):
         for record_key, holders in state.holders.items():
             for holder in holders:
                 ledger.put("holder", self._writer.holder(record_key, holder))
+        for own in state.own_values:
+            ledger.put("own_value", self._writer.own_value(own))
+        for held in state.held_values:
+            ledger.put("held_value", self._writer.held_value(held))
 
     def _slices(self, table: str, make: Callable[..., T]) -> Iterator[list[T]]:
         """Yield the values of a table's rows, some at a time, in the order of its primary key."""

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Final, Self
 
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import SESSION_SIZE, Contact
@@ -35,16 +35,16 @@ from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.changes import (
     AddOwn,
     Change,
+    DropValue,
     Image,
+    KeepValue,
     RemoveOwn,
     SetGuard,
     SetHolders,
-    entries_of,
     image,
     make,
 )
 from dhtd.daemon.state.connection import UnknownError
-from dhtd.daemon.state.contents import StateContents
 from dhtd.daemon.state.copy import unnamed_copy
 from dhtd.daemon.state.directory_lock import turn
 from dhtd.daemon.state.disk import (
@@ -60,19 +60,33 @@ from dhtd.daemon.state.disk import (
     refuse_foreign,
     replacement,
 )
+from dhtd.daemon.state.held_contents import HeldContents
 from dhtd.daemon.state.ledger import facts
-from dhtd.daemon.state.rows import HELD, SavedGuard, SavedHolder, SavedOwn, SavedRecord, SavedState
 from dhtd.daemon.state.salvage import Damage, salvage
+from dhtd.daemon.state.saved import (
+    HELD,
+    SavedGuard,
+    SavedHeldValue,
+    SavedHolder,
+    SavedOwn,
+    SavedOwnValue,
+    SavedRecord,
+    SavedState,
+)
 from dhtd.daemon.state.schemas import Value
 from dhtd.errors import StateError, StateLocked
 
 __all__ = [
     "AddOwn",
     "Change",
+    "DropValue",
+    "KeepValue",
     "RemoveOwn",
     "SavedGuard",
+    "SavedHeldValue",
     "SavedHolder",
     "SavedOwn",
+    "SavedOwnValue",
     "SavedRecord",
     "SavedState",
     "SetGuard",
@@ -80,8 +94,10 @@ __all__ = [
     "StateFile",
 ]  # fmt: skip
 
+_AGAIN: Final = {"own": "own entries must be entered again", "own_value": "own values must be put again"}
 
-class StateFile(StateContents):
+
+class StateFile(HeldContents):
     """The state file, open and locked. A method that raises `StateError` has changed nothing."""
 
     def __init__(self, path: Path, keyspace: Keyspace) -> None:
@@ -123,7 +139,8 @@ class StateFile(StateContents):
         if damage is None:
             return None
         aside = f"is now {damage.set_aside}" if damage.set_aside else "could not be set aside"
-        again = " What was lost of own entries must be entered again" if "own" in damage.lost else ""
+        lost = [what for table, what in _AGAIN.items() if table in damage.lost]
+        again = f" What was lost of {', and what was lost of '.join(lost)}" if lost else ""
         return (
             f"the state file {self.path} was damaged ({damage.reason}); as it was, it {aside}. {damage.words()}.{again}"
         )
@@ -141,7 +158,10 @@ class StateFile(StateContents):
         entries, held = list(chain(*self.own())), list(chain(*self.held()))
         own = [each.record_key for each in entries]
         labels = {each.record_key: each.label for each in entries if each.label != BLANK}
-        return SavedState(self.node_id(), self.contacts(), own, held, holders, labels, self.guards())
+        values, held_values = list(chain(*self.own_values())), list(chain(*self.held_values()))
+        return SavedState(
+            self.node_id(), self.contacts(), own, held, holders, labels, self.guards(), values, held_values
+        )
 
     def copy(self) -> BinaryIO:
         """Return a copy of the file as it is now: another state file, without a name, and gone when it is closed."""
@@ -170,9 +190,9 @@ class StateFile(StateContents):
         """Return the guards of own entries."""
         return dict(chain(*self._slices("guard", self._reader.guard)))
 
-    def held(self) -> Iterator[list[SavedRecord]]:
-        """Yield the entries held for others in the same way."""
-        return self._slices("held", self._reader.held)
+    def own_values(self) -> Iterator[list[SavedOwnValue]]:
+        """Yield the own values in the same way."""
+        return self._slices("own_value", self._reader.own_value)
 
     def holders(self) -> Iterator[list[tuple[RecordKey, SavedHolder]]]:
         """Yield entries and their holders in the same way."""
@@ -211,7 +231,7 @@ class StateFile(StateContents):
         with self._transaction() as ledger:
             ledger.set("networks", " ".join(fingerprints))
             for table in forget:
-                assert table in ("contact", "held", "holder")
+                assert table in ("contact", "held", "held_value", "holder")
                 ledger.drop(table)
 
     def add_own(self, *entries: AddOwn) -> None:
@@ -239,7 +259,7 @@ class StateFile(StateContents):
             before: Image = {}
             try:
                 with self._transaction() as ledger:
-                    before = image(ledger.connection, entries_of(changes), self._reader, self._writer)
+                    before = image(ledger, changes, self._writer)
                     for change in changes:
                         make(ledger, change, self._writer)
             except UnknownError:
@@ -252,26 +272,6 @@ class StateFile(StateContents):
             ledger.drop("contact")
             for position, contact in enumerate(contacts):
                 ledger.put("contact", self._writer.contact(position, contact))
-
-    def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedRecord]]], *, whole: bool = False) -> None:
-        """Remember, under each of these keys, these entries and no others; under no other key any, where it is all."""
-        with self._transaction() as ledger:
-            if whole:
-                ledger.drop("held")
-            for key, entries in changes:
-                if not whole:
-                    ledger.drop("held", "key", (self._writer.id(key),))
-                for row in {(entry.record_key, entry.session): self._writer.held(entry) for entry in entries}.values():
-                    assert row[0] == self._writer.id(key)
-                    ledger.put("held", row)
-
-    def merge_held(self, entries: Iterable[SavedRecord]) -> None:
-        """Remember these entries, beside all others: for an end before the whole file was read."""
-        with self._transaction() as ledger:
-            for entry in entries:
-                row = self._writer.held(entry)
-                ledger.drop("held", "key kind place source session", row[:5])
-                ledger.put("held", row)
 
     @property
     def is_unsettled(self) -> bool:

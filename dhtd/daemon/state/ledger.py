@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from dhtd.daemon.state.rows import SUM_COLUMNS, Sum, hash_of, is_whole, sum_of
-from dhtd.daemon.state.schemas import COLUMNS, SPARED, SUMMED, Value, schema, summed
+from dhtd.daemon.state.schemas import COLUMNS, SPARED, SUMMED, Row, Value, schema, summed
 
 _INSERT: Final = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608 - names of ours
@@ -45,6 +45,12 @@ class Ledger:
         if dropped.rows:
             self.connection.execute(f"DELETE {where}", key)
             self.sums[table] = self.sums[table].without(dropped)
+
+    def there(self, table: str, columns: str, key: Sequence[Value]) -> list[Row]:
+        """Return the sound rows with these values in these columns, without their hashes."""
+        return [
+            row[:-1] for row in rows(self.connection, table, f"WHERE {_equal(columns)}", key) if is_whole(table, row)
+        ]
 
     def set(self, name: str, value: Value) -> None:
         """Set a fact."""

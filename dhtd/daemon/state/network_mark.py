@@ -18,7 +18,7 @@ from dhtd.wire.network_key import NetworkKey
 
 log = logging.getLogger("dhtd")
 
-_OF_OTHERS: Final = ("held", "holder")  # what the nodes of one network have nothing to do with in another
+_OF_OTHERS: Final = ("held", "held_value", "holder")  # what the nodes of one network have nothing to do with in another
 _LEAVING: Final = (*_OF_OTHERS, "contact")  # the members of a private network are nobody's business outside
 
 
@@ -32,7 +32,7 @@ def claim(file: StateFile, keys: Sequence[NetworkKey], *, change: bool) -> None:
     if marked == given:
         return
     if not marked and marked is not None:
-        log.warning("the state file %s was an open node's: entries held for others are dropped", file.path)
+        log.warning("the state file %s was an open node's: entries and values held for others are dropped", file.path)
         file.set_networks(given, _OF_OTHERS)
     elif marked is None or set(marked) & set(given):
         file.set_networks(given)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
 from typing import Final
@@ -18,9 +18,12 @@ from dhtd.core.endpoint import Endpoint, check_port
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import LEASE_MAX, Contact
 from dhtd.core.publishing.sightings import Seen
-from dhtd.core.records import Kind, Peer, RecordKey
+from dhtd.core.records import DATA_MAX, SALT_MAX, SEQ_MAX, Immutable, Kind, Peer, RecordKey
+from dhtd.core.records import Value as CoreValue
 from dhtd.core.storage.leases import SESSION_KEPT
-from dhtd.daemon.labels import BLANK, Label
+from dhtd.core.storage.packed_value import pack, unpack
+from dhtd.daemon.labels import Label
+from dhtd.daemon.state.saved import HELD, SavedGuard, SavedHeldValue, SavedHolder, SavedOwn, SavedOwnValue, SavedRecord
 from dhtd.daemon.state.schemas import Value
 from dhtd.service.checks import parse_check
 from dhtd.service.params import check_every
@@ -28,67 +31,7 @@ from dhtd.service.params import check_every
 _FLOAT: Final = Struct(">d")
 _PEER: Final = Kind.PEER.value
 _SESSION_SIZES: Final = (0, SESSION_KEPT)  # an entry of a wire without sessions has none
-
-
-@dataclass(frozen=True, slots=True)
-class SavedOwn:
-    """An own entry. Files before version 5 have no labels."""
-
-    record_key: RecordKey
-    label: Label = BLANK
-
-
-@dataclass(frozen=True, slots=True)
-class SavedRecord:
-    """An entry held for another node: see `HeldRecord`."""
-
-    key: Id
-    record: Peer
-    lease: int
-    session: bytes
-
-    @property
-    def record_key(self) -> RecordKey:
-        """What the entry is found by."""
-        return RecordKey.of(self.key, self.record)
-
-
-@dataclass(frozen=True, slots=True)
-class SavedHolder:
-    """A node that may hold an own entry, or a deleted one, until then, in seconds of the file's time: see `Timeline`.
-
-    `seen`: from where the stores came, as it has seen it, see `dhtd.core.publishing.sightings`.
-    Files before version 3 do not tell.
-    """
-
-    contact: Contact
-    until: float
-    seen: Seen = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SavedGuard:
-    """The guard of an own entry: a check, which survives a restart, or `HELD`."""
-
-    what: str
-    every: float = 0.0  # seconds
-    passed: bool = True  # else the entry is not published
-
-
-HELD: Final = SavedGuard("")  # by processes and connections: at the next start, the entry is gone
-
-
-@dataclass(frozen=True, slots=True)
-class SavedState:
-    """All that the file holds: contacts in the order in which they were saved, and expired entries, too."""
-
-    node_id: Id | None
-    contacts: list[Contact]
-    own: list[RecordKey]
-    held: list[SavedRecord]
-    holders: dict[RecordKey, list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
-    labels: dict[RecordKey, Label] = field(default_factory=dict)  # of own entries, without blank ones
-    guards: dict[RecordKey, SavedGuard] = field(default_factory=dict)
+_SOURCE_SIZES: Final = (4, 8, 16)  # see `source_group`
 
 
 def hash_of(table: str, values: Sequence[Value]) -> int:
@@ -219,6 +162,18 @@ class RowReader:
         holder = SavedHolder(contact, _time(until), _seen(contact.endpoint, _blob(seen)))
         return self._record_key(key, kind, place), holder
 
+    def own_value(self, key: Value, body: Value, wanted: Value, name: Value) -> SavedOwnValue:
+        """Return an own value."""
+        if not isinstance(wanted, int) or wanted < 0:
+            raise ValueError(wanted)
+        return SavedOwnValue(self.id(key), _value(body), wanted, None if name is None else _text(name))
+
+    def held_value(self, key: Value, body: Value, source: Value, until: Value) -> SavedHeldValue:
+        """Return a held value."""
+        if len(_blob(source)) not in _SOURCE_SIZES:
+            raise ValueError(source)
+        return SavedHeldValue(self.id(key), _value(body), _blob(source), _time(until))
+
     def _record_key(self, key: Value, kind: Value, place: Value) -> RecordKey:
         _check_peer(kind)
         return RecordKey.of(self.id(key), Peer.on(check_port(int.from_bytes(_port(place), "big"))))
@@ -271,6 +226,15 @@ class Writer:
         at = bytes(contact.endpoint)
         return *self.record_key(record_key), self.id(contact.id), at, _real(holder.until), seen
 
+    def own_value(self, own: SavedOwnValue) -> tuple[Value, ...]:
+        """Return a row of `own_value`."""
+        return self.id(own.key), pack(own.value), own.wanted, own.name
+
+    def held_value(self, held: SavedHeldValue) -> tuple[Value, ...]:
+        """Return a row of `held_value`."""
+        assert len(held.source) in _SOURCE_SIZES
+        return self.id(held.key), pack(held.value), held.source, _real(held.until)
+
 
 def _check_peer(kind: Value) -> None:
     if kind != _PEER:
@@ -280,6 +244,15 @@ def _check_peer(kind: Value) -> None:
 def _check_empty(body: Value) -> None:
     if body != b"":
         raise ValueError(body)
+
+
+def _value(body: Value) -> CoreValue:
+    value = unpack(_blob(body))
+    if len(value.data) > DATA_MAX:
+        raise ValueError(body)
+    if not isinstance(value, Immutable) and (len(value.salt) > SALT_MAX or value.seq > SEQ_MAX):
+        raise ValueError(body)
+    return value
 
 
 def _session(value: Value) -> bytes:

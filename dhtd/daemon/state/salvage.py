@@ -22,13 +22,14 @@ from dhtd.core.records import RecordKey
 from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state.ledger import make_tables, said_sums
-from dhtd.daemon.state.rows import RowReader, SavedHolder, SavedState, is_whole
+from dhtd.daemon.state.rows import RowReader, is_whole
+from dhtd.daemon.state.saved import SavedHolder, SavedState
 from dhtd.daemon.state.schemas import COLUMNS, HASHED, KEYS, SINCE, VERSION, Row, Value, columns, upgraded
 
 T = TypeVar("T")
 
 PAGE: Final = 4096  # bytes of a page; SQLite's default, and what all files of ours have
-_PAGES_MIN: Final = 1 + len(COLUMNS)
+_PAGES_MIN: Final = 1 + len(COLUMNS) + 2  # two tables have an index beside
 _HASHED: Final = range(VERSION, HASHED - 1, -1)  # the versions with hashes, the newest first
 _WORDS: Final = {
     "own": ("own entry", "own entries"),
@@ -36,6 +37,8 @@ _WORDS: Final = {
     "contact": ("contact", "contacts"),
     "held": ("entry held for others", "entries held for others"),
     "holder": ("note of a holder", "notes of holders"),
+    "own_value": ("own value", "own values"),
+    "held_value": ("value held for others", "values held for others"),
 }
 
 
@@ -86,6 +89,8 @@ def salvage(data: bytes, place: Path, keyspace: Keyspace) -> Salvage:
         "contact": len(state.contacts),
         "held": len(state.held),
         "holder": sum(map(len, state.holders.values())),
+        "own_value": len(state.own_values),
+        "held_value": len(state.held_values),
     }
     return Salvage(state, facts, kept, _lost(kept, facts, best))
 
@@ -191,7 +196,10 @@ def _state(found: Mapping[str, Mapping[Row, Row]], reader: RowReader, node_id: V
     own, held = _made(reader.own, found["own"]), _made(reader.held, found["held"])
     labels = {each.record_key: each.label for each in own if each.label != BLANK}
     record_keys, guards = [each.record_key for each in own], dict(_made(reader.guard, found["guard"]))
-    return SavedState(ids[0] if ids else None, contacts, record_keys, held, holders, labels, guards)
+    own_values, held_values = _made(reader.own_value, found["own_value"]), _made(reader.held_value, found["held_value"])
+    return SavedState(
+        ids[0] if ids else None, contacts, record_keys, held, holders, labels, guards, own_values, held_values
+    )
 
 
 def _position(row: Row) -> int:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
-from itertools import starmap
+from itertools import chain, starmap
 from typing import BinaryIO, Final, TypeVar
 
 import trio
@@ -29,8 +29,11 @@ from dhtd.daemon.labels import Labels
 from dhtd.daemon.state.file import (
     AddOwn,
     Change,
+    DropValue,
+    KeepValue,
     SavedGuard,
     SavedHolder,
+    SavedOwnValue,
     SavedRecord,
     SetGuard,
     SetHolders,
@@ -90,6 +93,9 @@ class Saver:
         for contact in contacts:
             node.overlays.restore(contact)
         self._saved_contacts = list(contacts)
+        for own in chain(*self._file.own_values()):
+            node.values.keeping.restore(own.key, own.value, own.wanted, self._clock())
+            self._labels.name_value(own.key, own.name)
         self.guards = self._file.guards()
         withheld = {record_key for record_key, guard in self.guards.items() if not guard.passed}
         restorer = self._restorer = Restorer(self._file, node, self._labels, self._timeline, withheld)
@@ -136,6 +142,14 @@ class Saver:
         """Make durable that own entries are gone, with their holders; raise `StateError` where that fails."""
         holders = self._holders(node, record_keys)
         await self._in_thread(lambda: self._file.remove_own(record_keys, holders))
+
+    async def keep_value(self, own: SavedOwnValue) -> None:
+        """Make an own value durable, in place of any under its key; raise `StateError` where the disk refuses."""
+        await self._in_thread(lambda: self._file.apply([KeepValue(own)]))
+
+    async def drop_value(self, key: Id) -> None:
+        """Make durable that no own value is under a key; raise `StateError` where that fails."""
+        await self._in_thread(lambda: self._file.apply([DropValue(key)]))
 
     async def run(self, node: Node) -> None:
         """Save changes again and again, until cancelled: often after the start, when most is new."""

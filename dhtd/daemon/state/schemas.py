@@ -6,6 +6,8 @@
 4. Records of any kind: `kind`, `place` and `body` where there was a port, `source` where there was an endpoint.
 5. The session and the lease of a held entry, where there was a time: a restart gives it one more lease. The `name`
    of an own entry, and the `file` that declared it; and the guards of own entries.
+6. Values: own ones, and those held for others. Their tables have row IDs. In a table without, a value of 1,000 bytes
+   would take a page of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from dhtd.core.records import Kind
 Value = bytes | int | float | str | None  # what SQLite gives
 Row = tuple[Value, ...]
 
-VERSION: Final = 5  # of the format, in `user_version`
+VERSION: Final = 6  # of the format, in `user_version`
 HASHED: Final = 3  # the first version with hashes
 _RECORDS: Final = 4  # the first version with records of any kind
 _LEASES: Final = 5  # the first version with leases, and with names and files of own entries
@@ -34,6 +36,8 @@ COLUMNS: Final = {
     "guard": ("key", "kind", "place", "what", "every", "passed"),
     "held": ("key", "kind", "place", "source", "session", "body", "lease"),
     "holder": ("key", "kind", "place", "id", "endpoint", "until", "seen"),
+    "own_value": ("key", "body", "wanted", "name"),
+    "held_value": ("key", "body", "source", "until"),
 }
 KEYS: Final = {
     "meta": ("name",),
@@ -43,9 +47,25 @@ KEYS: Final = {
     "guard": ("key", "kind", "place"),
     "held": ("key", "kind", "place", "source", "session"),
     "holder": ("key", "kind", "place", "id", "endpoint"),
+    "own_value": ("key",),
+    "held_value": ("key",),
 }
-SUMMED: Final = ("own", "guard", "contact", "held", "holder")  # the tables whose sums `meta` has
-SINCE: Final = {"holder": 2, "spare": HASHED, "guard": 5}  # the version that began with a table, after the first
+SUMMED: Final = (
+    "own",
+    "guard",
+    "contact",
+    "held",
+    "holder",
+    "own_value",
+    "held_value",
+)  # the tables whose sums `meta` has
+SINCE: Final = {  # the version that began with a table, after the first
+    "holder": 2,
+    "spare": HASHED,
+    "guard": 5,
+    "own_value": 6,
+    "held_value": 6,
+}
 SPARED: Final = ("bits", "node_id", "networks", "session")  # of `meta`: what `spare` has as well, on another page
 
 # The columns of tables before a version changed them.
@@ -132,6 +152,11 @@ _HASHED: Final[dict[int, tuple[str, ...]]] = {
         ),
     ),
 }
+_HASHED[6] = (
+    *_HASHED[5],
+    "CREATE TABLE own_value (key BLOB PRIMARY KEY, body BLOB, wanted INTEGER, name TEXT, hash INTEGER)",
+    "CREATE TABLE held_value (key BLOB PRIMARY KEY, body BLOB, source BLOB, until REAL, hash INTEGER)",
+)
 
 
 def schema(version: int) -> tuple[str, ...]:

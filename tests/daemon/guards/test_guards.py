@@ -19,7 +19,7 @@ from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.guards.wanted import Checking
 from dhtd.daemon.labels import BLANK
 from dhtd.daemon.own_entries import OwnEntries, Wanted
-from dhtd.daemon.state.rows import HELD, SavedGuard
+from dhtd.daemon.state.saved import HELD, SavedGuard
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import BadRequest, Busy, InvalidCheck, NotPermitted, NotTracked, StateError, TooManyEntries
 from dhtd.service.checks import Check, ExecCheck, HttpCheck, TcpCheck

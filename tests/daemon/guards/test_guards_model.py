@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from dhtd.daemon.guards.judge import PAUSE_MAX
-from dhtd.daemon.state.rows import HELD
+from dhtd.daemon.state.saved import HELD
 from dhtd.errors import NotTracked, StateError
 from dhtd.service.checks import TcpCheck
 from dhtd.service.entries import DeleteRequest, EnterRequest

@@ -25,13 +25,25 @@ import pytest
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import LEASE_MAX, SESSION_SIZE, Contact
-from dhtd.core.records import Peer
+from dhtd.core.records import DATA_MAX, SALT_MAX, SEQ_MAX, Immutable, Mutable, Peer
 from dhtd.daemon import make_driver
 from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state import contents
 from dhtd.daemon.state import disk as state_disk
-from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
-from dhtd.daemon.state.rows import HELD, RowReader, SavedGuard, SavedOwn
+from dhtd.daemon.state.file import (
+    AddOwn,
+    KeepValue,
+    RemoveOwn,
+    SavedHeldValue,
+    SavedHolder,
+    SavedOwnValue,
+    SavedRecord,
+    SavedState,
+    SetHolders,
+    StateFile,
+)
+from dhtd.daemon.state.rows import RowReader
+from dhtd.daemon.state.saved import HELD, SavedGuard, SavedOwn
 from dhtd.daemon.state.schemas import VERSION, Value
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import OLD_VERSIONS, put_real, write_old
@@ -47,6 +59,7 @@ ID_BYTES = NATIVE.to_bytes(ID)
 V4 = Endpoint.parse("192.0.2.1:1729")
 V6 = Endpoint.parse("[2001:db8::1]:1729")
 
+SIGNED = Mutable(bytes(range(32)), b"salt", 7, b"\0text\xff", bytes(range(64)))
 FULL = SavedState(
     node_id=ID,
     contacts=[Contact(NATIVE.digest(bytes([number])), V4.with_port(number + 1)) for number in (3, 1, 2)],
@@ -67,6 +80,15 @@ FULL = SavedState(
         own_key(KEY, 80): SavedGuard("http://127.0.0.1:80/", 5.0),
         own_key(OTHER, 22): SavedGuard("tcp", 0.5, False),
     },
+    own_values=[
+        SavedOwnValue(OTHER, SIGNED._replace(seq=SEQ_MAX, salt=bytes(SALT_MAX)), 3, "the scanner's \xe9"),
+        SavedOwnValue(KEY, Immutable(bytes(DATA_MAX)), 0),
+    ],
+    held_values=[
+        SavedHeldValue(ID, Immutable(b""), V4.ip, 1_700_000_004.5),
+        SavedHeldValue(OTHER, SIGNED._replace(data=bytes(DATA_MAX)), V6.ip[:8], 1_700_000_006.5),
+        SavedHeldValue(KEY, SIGNED, V6.ip, 1_700_000_005.5),
+    ],
 )
 
 
@@ -83,6 +105,8 @@ def fill(path: Path) -> bytes:
         file.add_own(*(AddOwn(own, FULL.labels.get(own, BLANK), FULL.guards.get(own)) for own in FULL.own))
         file.save_held([(KEY, FULL.held)])
         file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
+        file.apply(map(KeepValue, FULL.own_values))
+        file.save_held_values((held.key, held) for held in FULL.held_values)
     return path.read_bytes()
 
 
@@ -110,7 +134,9 @@ def loaded(path: Path) -> SavedState:
 def in_order(state: SavedState) -> SavedState:
     """Return the same in the order of `FULL`: only contacts have an order."""
     holders = {own: sorted(holders, key=lambda holder: holder.until) for own, holders in state.holders.items()}
-    return replace(state, own=sorted(state.own), holders=holders)
+    values = sorted(state.own_values, key=lambda each: each.key)
+    held_values = sorted(state.held_values, key=lambda each: each.key)
+    return replace(state, own=sorted(state.own), holders=holders, own_values=values, held_values=held_values)
 
 
 def names(path: Path) -> list[str]:
@@ -380,7 +406,13 @@ REAL = replace(FULL, held=[SavedRecord(KEY, Peer(V6), 3_600, KEPT), *FULL.held])
 
 
 def before(version: int, state: SavedState) -> SavedState:
-    """Return what a file of this version can hold: no holders in 1, nothing that they saw in 2; no sessions, labels."""
+    """Return what a file of this version can hold: no holders in 1, nothing that they saw in 2, no values in any.
+
+    Before version 5 there are no sessions, labels and guards.
+    """
+    state = replace(state, own_values=[], held_values=[])
+    if version >= 5:
+        return state
     unseen = {own: [replace(at, seen=()) for at in holders] for own, holders in state.holders.items()}
     holders = {1: {}, 2: unseen}.get(version, state.holders)
     held = [replace(entry, lease=60, session=b"") for entry in state.held]
@@ -407,7 +439,10 @@ def test_an_earlier_file_gets_what_it_lacks(path: Path, version: int) -> None:
         assert in_order(file.load()) == before(version, FULL)
         file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
         file.save_held([(KEY, FULL.held)])
-    assert in_order(loaded(path)) == replace(FULL, labels={}, guards={})
+        file.apply([AddOwn(own, FULL.labels.get(own, BLANK), FULL.guards.get(own)) for own in FULL.own])
+        file.apply(map(KeepValue, FULL.own_values))
+        file.save_held_values((held.key, held) for held in FULL.held_values)
+    assert in_order(loaded(path)) == FULL
     assert names(path) == ["default.db"]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
@@ -817,8 +852,21 @@ def test_losses_of_a_damaged_file_are_counted(path: Path) -> None:
         assert in_order(file.load()) == replace(FULL, own=[], labels={})
         assert file.notice is not None
         assert file.notice.endswith(
-            "Kept: the node's ID, 2 guards of entries, 3 contacts, 1 entry held for others, 3 notes of holders. Lost: 3"
-            " own entries. What was lost of own entries must be entered again"
+            "Kept: the node's ID, 2 guards of entries, 3 contacts, 1 entry held for others, 3 notes of holders, 2 own"
+            " values, 3 values held for others. Lost: 3 own entries. What was lost of own entries must be entered again"
+        )
+
+
+def test_lost_own_values_must_be_put_again(path: Path) -> None:
+    fill(path)
+    zero_root(path, "own_value")
+    zero_root(path, "held_value")
+    with closing(StateFile.open(path)) as file:
+        assert in_order(file.load()) == replace(FULL, own_values=[], held_values=[])
+        assert file.notice is not None
+        assert file.notice.endswith(
+            "3 notes of holders. Lost: 2 own values, 3 values held for others. What was lost of own values must be put"
+            " again"
         )
 
 

@@ -24,21 +24,25 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dhtd.core.ids import Id
 from dhtd.core.messages import LEASE_MAX, Contact
-from dhtd.core.records import Peer, RecordKey
+from dhtd.core.records import DATA_MAX, SALT_MAX, SEQ_MAX, Immutable, Mutable, Peer, RecordKey, Value
 from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state.file import (
     AddOwn,
     Change,
+    DropValue,
+    KeepValue,
     RemoveOwn,
     SavedGuard,
+    SavedHeldValue,
     SavedHolder,
+    SavedOwnValue,
     SavedRecord,
     SavedState,
     SetGuard,
     SetHolders,
     StateFile,
 )
-from dhtd.daemon.state.rows import HELD
+from dhtd.daemon.state.saved import HELD
 from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
@@ -63,6 +67,8 @@ class Kept:
     holders: frozenset[tuple[RecordKey, SavedHolder]] = frozenset()
     guards: frozenset[tuple[RecordKey, SavedGuard]] = frozenset()
     labels: frozenset[tuple[RecordKey, Label]] = frozenset()  # without blank ones
+    own_values: frozenset[SavedOwnValue] = frozenset()
+    held_values: frozenset[SavedHeldValue] = frozenset()
 
 
 # What may be asked of it: what it does to the file, and what it should do to what is kept
@@ -99,6 +105,7 @@ class Own:
 
     def applied(self, kept: Kept) -> Kept:
         own, holders, guards, labels = set(kept.own), set(kept.holders), set(kept.guards), dict(kept.labels)
+        values = {each.key: each for each in kept.own_values}
         for change in self.changes:
             match change:
                 case AddOwn(record_key, label, guard):
@@ -115,8 +122,19 @@ class Own:
                 case SetGuard(record_key, guard):
                     guards = {each for each in guards if each[0] != record_key}
                     guards |= {(record_key, guard)} if guard is not None else set()
+                case KeepValue(value):
+                    values[value.key] = value
+                case DropValue(key):
+                    values.pop(key, None)
         labelled = frozenset((each, label) for each, label in labels.items() if label != BLANK)
-        return replace(kept, own=frozenset(own), holders=frozenset(holders), guards=frozenset(guards), labels=labelled)
+        return replace(
+            kept,
+            own=frozenset(own),
+            holders=frozenset(holders),
+            guards=frozenset(guards),
+            labels=labelled,
+            own_values=frozenset(values.values()),
+        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,20 @@ class HeldEntries:
         return replace(kept, held=frozenset(held.union(*saved.values())))
 
 
-Step = NewId | Contacts | Own | HeldEntries
+@dataclass(frozen=True)
+class HeldValues:
+    values: tuple[tuple[Id, SavedHeldValue | None], ...]
+
+    def make(self, file: StateFile) -> None:
+        file.save_held_values(self.values)
+
+    def applied(self, kept: Kept) -> Kept:
+        saved = dict(self.values)
+        held = {value for value in kept.held_values if value.key not in saved}
+        return replace(kept, held_values=frozenset(held | {value for value in saved.values() if value is not None}))
+
+
+Step = NewId | Contacts | Own | HeldEntries | HeldValues
 
 keys = ids(SEVEN)
 few_keys = st.integers(0, 2).map(Id)
@@ -150,11 +181,23 @@ holder_lists = st.dictionaries(st.builds(Contact, few_keys, machines), st.tuples
 )
 few_guards = st.sampled_from([None, HELD, SavedGuard("tcp", 5.0), SavedGuard("exec a", 0.5, False)])
 few_labels = st.sampled_from([BLANK, Label("wiki"), Label("caf\xe9", "/e/a.toml"), Label(None, "/e/\udcff.toml")])
+few_names = st.sampled_from([None, "wiki", "caf\xe9"])
+few_values: st.SearchStrategy[Value] = st.sampled_from(
+    [
+        Immutable(b""),
+        Immutable(bytes(DATA_MAX)),
+        Mutable(bytes(32), b"", 0, b"text", bytes(64)),
+        Mutable(bytes(32), bytes(SALT_MAX), SEQ_MAX, bytes(DATA_MAX), bytes(64)),
+    ]
+)
+sources = st.sampled_from([bytes(4), bytes(8), bytes(16)])
 own_changes = st.one_of(
     st.builds(AddOwn, few_own, few_labels, few_guards),
     st.builds(RemoveOwn, st.lists(few_own, max_size=2).map(tuple)),
     st.builds(SetHolders, few_own, holder_lists),
     st.builds(SetGuard, few_own, few_guards),
+    st.builds(KeepValue, st.builds(SavedOwnValue, few_keys, few_values, st.integers(0, 9), few_names)),
+    st.builds(DropValue, few_keys),
 )
 own_lists = st.builds(Own, st.lists(own_changes, max_size=6).map(tuple))
 
@@ -180,7 +223,17 @@ def many_entries(draw: st.DrawFn) -> HeldEntries:
     )
 
 
-steps = st.one_of(new_ids, contact_lists, own_lists, own_lists, held_entries(), many_entries())
+@st.composite
+def held_values(draw: st.DrawFn) -> HeldValues:
+    """Draw values under up to three keys; None is to be forgotten."""
+    held = st.tuples(few_values, sources, times)
+    drawn = draw(st.dictionaries(few_keys, st.none() | held, max_size=3))
+    return HeldValues(tuple((key, None if each is None else SavedHeldValue(key, *each)) for key, each in drawn.items()))
+
+
+steps = st.one_of(
+    new_ids, contact_lists, own_lists, own_lists, held_entries(), many_entries(), held_values(), held_values()
+)
 
 
 def opened(path: Path) -> StateFile:
@@ -199,7 +252,10 @@ def content(file: StateFile) -> Kept:
     own, held = frozenset(state.own), frozenset(state.held)
     guards = frozenset(state.guards.items())
     labels = frozenset(state.labels.items())
-    return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders), guards, labels)
+    assert len(state.own_values) == len({own.key for own in state.own_values})
+    assert len(state.held_values) == len({held.key for held in state.held_values})
+    values = frozenset(state.own_values), frozenset(state.held_values)
+    return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders), guards, labels, *values)
 
 
 class Scratch:

@@ -27,8 +27,10 @@ from dhtd.daemon.driver import Driver
 from dhtd.daemon.state.file import (
     AddOwn,
     SavedGuard,
+    SavedHeldValue,
     SavedHolder,
     SavedOwn,
+    SavedOwnValue,
     SavedRecord,
     SavedState,
     SetHolders,
@@ -94,6 +96,12 @@ class Notes:
 
     def held(self) -> Iterator[list[SavedRecord]]:
         yield from ([each] for each in self.state.held)
+
+    def own_values(self) -> Iterator[list[SavedOwnValue]]:
+        yield from ([each] for each in self.state.own_values)
+
+    def held_values(self) -> Iterator[list[SavedHeldValue]]:
+        yield from ([each] for each in self.state.held_values)
 
     def holders(self) -> Iterator[list[tuple[RecordKey, SavedHolder]]]:
         yield from ([(own, each)] for own, holders in self.state.holders.items() for each in holders)
