@@ -29,7 +29,7 @@ from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.daemon.labels import Label
 from dhtd.daemon.report import NodeReport
 from dhtd.daemon.state.file import AddOwn
-from dhtd.daemon.state.rows import HELD, SavedGuard
+from dhtd.daemon.state.saved import HELD, SavedGuard, SavedOwnValue
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import DhtdError, StateError
 from dhtd.service.checks import Check
@@ -61,6 +61,8 @@ class Disk:
         self.driver: Driver | None = None
         self.own_entries = trio.Lock()
         self.guards: dict[RecordKey, SavedGuard] = {}
+        self.values: dict[Id, SavedOwnValue] = {}
+        self.node_had_values: list[set[Id]] = []  # the keys of the node's own values, at that moment
 
     def give_back(self) -> None:
         """Restore, as the saver does it."""
@@ -103,6 +105,18 @@ class Disk:
         self._note()
         await self._wait()
 
+    async def keep_value(self, own: SavedOwnValue) -> None:
+        await self._wait()
+        self.values[own.key] = own
+        self._note_values()
+        await self._wait()
+
+    async def drop_value(self, key: Id) -> None:
+        await self._wait()
+        del self.values[key]
+        self._note_values()
+        await self._wait()
+
     async def copy(self, node: Node) -> BinaryIO:
         await self._wait()
         return BytesIO(self.saved)
@@ -120,6 +134,10 @@ class Disk:
     def _note(self) -> None:
         assert self.driver is not None
         self.node_had.append(tracked(self.driver))
+
+    def _note_values(self) -> None:
+        assert self.driver is not None
+        self.node_had_values.append({own.key for own in self.driver.node.values.own})
 
 
 class Service:

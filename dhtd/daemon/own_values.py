@@ -1,0 +1,104 @@
+"""Own values change here: on disk and in the node together, one change at a time.
+
+A change is on disk before the node knows of it, and before anybody hears of it. A caller that goes away in the middle
+leaves no half of it.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from dhtd.core.ids import Id
+from dhtd.core.records import DATA_MAX, SALT_MAX, SEQ_MAX, Immutable, Mutable, Value
+from dhtd.daemon.driver import Driver, Ongoing
+from dhtd.daemon.state.saved import SavedOwnValue
+from dhtd.daemon.state.saver import Saver
+from dhtd.errors import Conflict, InvalidValue, NewerValue, OtherValue
+
+
+class OwnValues:
+    """The values that one node keeps in the network, with their names."""
+
+    def __init__(self, driver: Driver, saver: Saver) -> None:
+        self._driver = driver
+        self._node = driver.node
+        self._labels = driver.labels
+        self._saver = saver
+
+    def key_of(self, value: Value) -> Id:
+        """Return the key of a value, once it has proved itself; raise `InvalidValue`."""
+        _check(value)
+        if not self._node.codec.is_genuine(value):
+            raise InvalidValue(
+                "the signature is not by the owner of the public key, or is of another salt, seq or value"
+            )
+        return self._node.codec.key_of(value)
+
+    async def put(self, value: Value, *, wanted: int, cas: int | None, keep: bool, name: str | None = None) -> Ongoing:
+        """Keep a value, if that is said, and begin to publish it; return the publication, which ends with `ValuePut`.
+
+        - A kept value is on disk when this returns. Without a name, its ID keeps the name that it has.
+        - A value that takes the place of a kept one is kept in any case.
+
+        Raises `InvalidValue`; `OtherValue`, `NewerValue` or `Conflict` if this node itself knows better; `Busy`,
+        `TooManyValues`, or `StateError` if the disk refuses.
+        """
+        key = self.key_of(value)
+        async with self._saver.own_entries:
+            self._check_known(key, value, cas)
+            keep = keep or self._node.values.own.get(key) is not None
+            if keep:
+                self._node.commands.check_value_room(key)
+            self._node.commands.check_free()
+            with trio.CancelScope(shield=True):
+                if keep:
+                    name = self._labels.value_name(key) if name is None else name
+                    await self._saver.keep_value(SavedOwnValue(key, value, wanted, name))
+                    self._labels.name_value(key, name)
+                commands = self._node.commands
+                publication = self._driver.begin(
+                    lambda now: commands.put(key, value, now, wanted=wanted, cas=cas, keep=keep)
+                )
+        return publication
+
+    async def drop(self, key: Id) -> bool:
+        """Keep the value under `key` no longer; return whether one was kept. Its copies expire.
+
+        Raises `StateError` if the disk refuses.
+        """
+        async with self._saver.own_entries:
+            if self._node.values.own.get(key) is None:
+                return False
+            with trio.CancelScope(shield=True):
+                await self._saver.drop_value(key)
+                self._labels.name_value(key, None)
+                self._node.commands.drop_value(key, self._driver.clock())
+        self._driver.flush()
+        return True
+
+    def _check_known(self, key: Id, value: Value, cas: int | None) -> None:
+        """Raise if this node itself knows a value that the new one does not replace."""
+        found = self._node.values.known.get(key, self._driver.clock())
+        known = None if found is None else found[0]
+        if not isinstance(known, Mutable) or known == value:
+            return
+        if cas is not None and cas != known.seq:
+            raise OtherValue(f"the value to replace has seq {cas}, and the one that this node knows has {known.seq}")
+        if isinstance(value, Immutable):
+            raise NewerValue(
+                "this node knows a signed value under this ID, which counts instead of one without signature"
+            )
+        if value.seq == known.seq:
+            raise Conflict(f"this node knows another value with seq {known.seq}: a newer one has a higher seq")
+        if value.seq < known.seq:
+            raise NewerValue(f"this node knows a newer value: its seq is {known.seq}, and not {value.seq}")
+
+
+def _check(value: Value) -> None:
+    if len(value.data) > DATA_MAX:
+        raise InvalidValue(f"a value has {DATA_MAX} bytes at most, and this one {len(value.data)}")
+    if isinstance(value, Mutable):
+        if len(value.salt) > SALT_MAX:
+            raise InvalidValue(f"a salt has {SALT_MAX} bytes at most, and this one {len(value.salt)}")
+        if not 0 <= value.seq <= SEQ_MAX:
+            raise InvalidValue(f"a seq is from 0 to {SEQ_MAX}, and not {value.seq}")
