@@ -19,12 +19,15 @@ from dhtd.core.messages import (
     CHANGED_MAX,
     LEASE_MAX,
     SESSION_SIZE,
+    VALUE_LASTS,
     VERSION_MAX,
     Changed,
     FindNode,
     FindValue,
     Found,
+    Get,
     Ping,
+    Put,
     Query,
     Renew,
     Renewed,
@@ -35,11 +38,22 @@ from dhtd.core.messages import (
     Watched,
 )
 from dhtd.core.policy import DEFAULT
+from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SEQ_MAX, SIGNATURE_SIZE, Immutable, Mutable
 from dhtd.wire import sealed
 from dhtd.wire.native import NativeCodec
-from dhtd.wire.native_layout import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE, MAGIC, TID_SIZE, TOKEN_MAX
+from dhtd.wire.native_layout import (
+    FIND_NODE_SIZE,
+    FIND_NODE_SIZE_DUAL,
+    FIND_VALUE_SIZE,
+    GET_SIZE,
+    MAGIC,
+    PUT_SIZE_MAX,
+    TID_SIZE,
+    TOKEN_MAX,
+)
 from dhtd.wire.network_key import FORM, KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import Seal
+from dhtd.wire.signatures import bencoded, signable
 from tests.records import SESSION, to_store, to_withdraw
 from tests.wire.vectors import SEALED_FILE, VECTORS, unhex
 
@@ -112,6 +126,16 @@ def test_the_table_of_constants_is_the_policy() -> None:
         "stored entries from one source, at most": str(DEFAULT.store_entries_per_source),
         "stores and withdrawals taken in 60 seconds, at most": str(DEFAULT.changes),
         "stores and withdrawals from one source in 60 seconds, at most": str(DEFAULT.changes_per_source),
+        "own values are published again after": seconds(DEFAULT.value_republish),
+        "a value that too few nodes took is put again after, at first": seconds(DEFAULT.value_retry),
+        "a value that too few nodes took is put again after, at most": seconds(DEFAULT.value_retry_max),
+        "a holder that has heard nothing of a value puts it after": seconds(DEFAULT.replicate),
+        "stored values, at most": str(DEFAULT.values),
+        "stored values from one source, at most": str(DEFAULT.values_per_source),
+        "their bytes, at most": f"{DEFAULT.value_kib} KiB",
+        "their bytes from one source, at most": f"{DEFAULT.value_kib_per_source} KiB",
+        "signatures verified a second, at most": f"{DEFAULT.signatures:g}",
+        "signatures verified a second for one source, at most": f"{DEFAULT.signatures_per_source:g}",
         "queries a second from one source, at most": f"{DEFAULT.rate_limit:g}",
         "queries a second from all sources, at most": f"{DEFAULT.rate_limit_total:g}",
         "contacts whose silence in a row is an outage": str(DEFAULT.outage_witnesses),
@@ -124,7 +148,9 @@ def test_the_error_codes_are_those_of_the_code() -> None:
     codes = {value for name, value in vars(dhtd.core.messages).items() if name.startswith("ERROR_")}
     table = rows(section("ERROR CODES"))
     assert {int(code) for code in table} == codes
-    for code, word in {202: "full", 203: "bad token", 204: "unknown method"}.items():
+    assert f"more than {DATA_MAX} bytes" in table["205"]
+    assert f"more than {SALT_MAX} bytes" in table["207"]
+    for code, word in {202: "full", 203: "bad token", 204: "unknown method", 206: "signature", 301: "cas"}.items():
         assert word in table[str(code)]
 
 
@@ -138,6 +164,8 @@ def test_the_page_has_the_methods_and_elements() -> None:
         Renew(SESSION, 1, b"t"),
         Watch(Id(1), b"t", 1, SESSION),
         Changed(Id(1), 1, (), ()),
+        Get(Id(1), b"t", 1),
+        Put(Id(1), b"t", Immutable(b""), None, 1),
     )
     at, room = VECTORS["ping-reply"].observed, Room(1_200, proved=True)
     table = re.findall(r"^(\w+) +arguments +\[(.*)\]\n +result +\[(.*)\]$", section("METHODS"), re.MULTILINE)
@@ -150,6 +178,9 @@ def test_the_page_has_the_methods_and_elements() -> None:
             query = Query(bytes(8), Id(1), request)
             packed = CODEC.pack_contacts([])
             answer = CODEC.encode_found(query, Id(1), at, b"t", packed, room)
+        elif isinstance(request, Get):
+            query, packed = Query(bytes(8), Id(1), request), CODEC.pack_contacts([])
+            answer = CODEC.encode_got(query, Id(1), at, b"t", packed, room, None, 0)
         elif isinstance(request, Renew):
             answer = CODEC.encode_renewed(bytes(8), Id(1), at, b"t", None)
         elif isinstance(request, Watch):
@@ -189,6 +220,17 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"renew once with a lease of {DEFAULT.farewell} seconds",
         f"with at most {CHANGED_MAX} elements in both together",
         f"More than {CHANGED_MAX} endpoints need several",
+        f"Integers from 0 to {SEQ_MAX}.",
+        f"An integer of at most {VALUE_LASTS}, in seconds.",
+        f"a bin of at most {DATA_MAX} bytes",
+        f"(RFC 8032), a bin of {PUBLIC_KEY_SIZE} bytes",
+        f"A bin of at most {SALT_MAX} bytes. It tells several values",
+        f"signature A bin of {SIGNATURE_SIZE} bytes",
+        "an array of exactly five elements",
+        f"[{', '.join(Mutable._fields)}]",
+        f"A get without a token should be padded in the same way to exactly {GET_SIZE} bytes",
+        f"puts the value at {DEFAULT.k} of the nearest nodes, for {VALUE_LASTS} seconds",
+        f"the {PUBLIC_KEY_SIZE} to {PUBLIC_KEY_SIZE + SALT_MAX} bytes of a public key and a salt",
         f"A node should name {DEFAULT.k} in all of each family",
         f"pad its find_node to exactly {FIND_NODE_SIZE_DUAL} bytes instead",
         f"padded to exactly {FIND_NODE_SIZE} bytes and a find_value without a token to exactly {FIND_VALUE_SIZE} bytes",
@@ -222,6 +264,36 @@ def test_the_page_says_what_the_code_does(fact: str) -> None:
     assert fact in WORDS
 
 
+def test_the_page_has_the_longest_datagrams() -> None:
+    """A put at its largest, and the answer with such a value over IPv6; both with a token of any size."""
+    at, value = VECTORS["ping-reply-ipv6"].observed, Mutable(bytes(32), bytes(64), SEQ_MAX, bytes(1_000), bytes(64))
+    query, packed, room = Query(bytes(8), Id(1), Get(Id(1), b"t")), CODEC.pack_contacts([]), Room(1_200, proved=True)
+    for size in (DEFAULT.token_size, TOKEN_MAX):
+        answer = CODEC.encode_got(query, Id(1), at, bytes(size), packed, room, value, VALUE_LASTS)
+        put = CODEC.encode_query(bytes(8), Id(1), Put(Id(1), bytes(size), value, SEQ_MAX, VALUE_LASTS))
+        longest = max(len(answer), len(put))
+        assert f"at most {longest - size} bytes and those of the token" in WORDS
+        assert PUT_SIZE_MAX - len(put) == TOKEN_MAX - size
+
+
+def test_the_page_has_the_form_that_is_signed() -> None:
+    section_of_values = section("METHODS").split(".Ss Values\n")[1]
+    without, with_salt = re.findall(r"^(?:4:salt<.*)?3:seqi<.*$", section_of_values, re.MULTILINE)
+    value = VECTORS["get-reply"].held
+    assert isinstance(value, Mutable)
+
+    def filled(form: str) -> str:
+        form = form.replace("<seq>", str(value.seq)).replace("<data>", value.data.decode())
+        form = form.replace("salt<length>:<salt>", f"salt{len(value.salt)}:{value.salt.decode()}")
+        return form.replace("<length>", str(len(value.data)))
+
+    assert filled(without).encode() == signable(b"", value.seq, bencoded(value.data))
+    assert filled(with_salt).encode() == signable(value.salt, value.seq, bencoded(value.data))
+    assert f"\n{filled(with_salt)}\n" in section_of_values
+    for fact in (f"the salt status, the seq {value.seq} and the data out of paper", "the salt status. Alice asks Bob"):
+        assert fact in WORDS
+
+
 def test_a_tenth_is_the_jitter() -> None:
     assert DEFAULT.republish_jitter == 0.1
 
@@ -242,6 +314,10 @@ def test_there_is_a_worked_example() -> None:
         "watch",
         "watch-reply",
         "changed",
+        "get-token",
+        "get-reply",
+        "put-cas",
+        "error-seq",
     ]
 
 
@@ -306,6 +382,27 @@ def test_the_example_goes_on() -> None:
     assert changed.request.version == named.version + 1
     assert set(changed.request.removed) <= set(named.endpoints)
     assert not set(changed.request.added) & set(named.endpoints)
+
+
+def test_the_example_ends_with_a_value() -> None:
+    """The answer fits the question, and the put replaces the value in it."""
+    asked, told, replaced = (CODEC.decode(VECTORS[name].data) for name in ("get-token", "get-reply", "put-cas"))
+    assert isinstance(asked, Query)
+    assert isinstance(told, Reply)
+    assert isinstance(replaced, Query)
+    found = CODEC.decode_result(asked.request, told.body)
+    assert isinstance(asked.request, Get)
+    assert isinstance(replaced.request, Put)
+    assert isinstance(found, Found)
+    held, newer = found.held, replaced.request.value
+    assert isinstance(held, Mutable)
+    assert isinstance(newer, Mutable)
+    assert f"for another {found.lasts} seconds" in WORDS
+    assert CODEC.key_of(held) == asked.request.key == replaced.request.key
+    assert replaced.request.cas == held.seq < newer.seq
+    assert (replaced.request.token, replaced.request.lasts) == (found.token, VALUE_LASTS)
+    assert CODEC.is_genuine(held)
+    assert CODEC.is_genuine(newer)
 
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
