@@ -11,12 +11,22 @@ from dhtd.core.querying.requester import Requester
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.responder import Responder
 from dhtd.core.serving.stranger_pings import StrangerPings
+from dhtd.core.values.values import Values
 
 
 class Machine:
     """Tells each part what it has to know of the machine. The owner of the node sees what happens, and calls this."""
 
-    __slots__ = ("_memberships", "_news", "_overlays", "_pings", "_publisher", "_requester", "_responder")
+    __slots__ = (
+        "_memberships",
+        "_news",
+        "_overlays",
+        "_pings",
+        "_publisher",
+        "_requester",
+        "_responder",
+        "_values",
+    )
 
     def __init__(
         self,
@@ -26,6 +36,7 @@ class Machine:
         publisher: Publisher,
         responder: Responder,
         pings: StrangerPings,
+        values: Values,
         news: News,
     ) -> None:
         self._requester = requester
@@ -34,6 +45,7 @@ class Machine:
         self._publisher = publisher
         self._responder = responder
         self._pings = pings
+        self._values = values
         self._news = news
 
     def live_in(self, networks: tuple[bytes, ...], now: float) -> None:
@@ -54,9 +66,11 @@ class Machine:
     def slept(self, seconds: float, now: float) -> None:
         """The machine stood still for so long, and `now` does not tell: take what is known as so much older.
 
-        Held entries and withdrawals keep their time: perhaps it was only the clock that was set.
+        Held entries and withdrawals keep their time: perhaps it was only the clock that was set. Held values do not:
+        nobody may be served a value that its owner has not put for a day.
         """
         for overlay in self._overlays:
             overlay.slept(seconds)
         self._responder.slept(seconds)
         self._publisher.slept(seconds, now)
+        self._values.slept(seconds, now)

@@ -148,7 +148,9 @@ class Node:
             memberships, whereabouts, publisher, watching, values, waiting, operations, handles.tell_news
         )
         self._answers = Answers(requester, codec, overlays, self.external, self.counters, news)
-        self.machine = Machine(requester, overlays, memberships, publisher, responder, self.strangers.pings, news)
+        self.machine = Machine(
+            requester, overlays, memberships, publisher, responder, self.strangers.pings, values, news
+        )
         self.commands = Commands(
             requester, overlays, operations, waiting, handles, publisher, watching, values, news.settle, caps_hit
         )

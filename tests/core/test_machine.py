@@ -32,8 +32,9 @@ class House:
         memberships: Any = Part("memberships", self.calls)
         publisher: Any = Part("publisher", self.calls)
         pings: Any = Part("pings", self.calls)
+        values: Any = Part("values", self.calls)
         news: Any = Part("news", self.calls)
-        self.machine = Machine(self.requester, overlays, memberships, publisher, self.responder, pings, news)
+        self.machine = Machine(self.requester, overlays, memberships, publisher, self.responder, pings, values, news)
 
 
 def test_other_networks_are_told_before_news_settle() -> None:
@@ -58,8 +59,13 @@ def test_a_move_is_news() -> None:
 def test_a_pause_is_told_to_all_that_grows_old() -> None:
     house = House()
     house.machine.slept(100.0, 7.0)
-    told = [("ipv4.slept", 100.0), ("ipv6.slept", 100.0), ("responder.slept", 100.0), ("publisher.slept", 100.0, 7.0)]
-    assert house.calls == told
+    assert house.calls == [
+        ("ipv4.slept", 100.0),
+        ("ipv6.slept", 100.0),
+        ("responder.slept", 100.0),
+        ("publisher.slept", 100.0, 7.0),
+        ("values.slept", 100.0, 7.0),
+    ]
 
 
 def test_contacts_and_buckets_age_by_the_pause() -> None:

@@ -13,6 +13,7 @@ A refused put changes nothing. A value never lives shorter by a put: else everyb
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dhtd.core.counters import VALUE_KIB, VALUE_KIB_PER_SOURCE, VALUES, VALUES_PER_SOURCE
@@ -183,6 +184,12 @@ class HeldValues:
         return not self._shares.of(source_group(ip))[0]
 
     # Time
+
+    def slept(self, seconds: float) -> None:
+        """Take all values as so much older. They are swept a little later, and not served meanwhile."""
+        for held in self._held.values():
+            held.expires_at -= ceil(seconds)
+            self.changed.note(held.key)
 
     def sweep(self, now: float) -> tuple[list[Silent], bool]:
         """Look at some values: drop what has expired. Return those that nobody has put for long, and if there is more.

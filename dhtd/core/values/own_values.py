@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from dhtd.core.counters import OWN_VALUES
 from dhtd.core.ids import Id, packed
-from dhtd.core.messages import Contact
+from dhtd.core.messages import VALUE_LASTS, Contact
 from dhtd.core.policy import Policy
 from dhtd.core.records import Value
 from dhtd.core.timers import Timers
@@ -126,6 +126,21 @@ class OwnValues:
             if own.packed_key in self._timers and len(own.replicas) < max(1, own.wanted):
                 own.failures = 0
                 self.due_at(own, now + self._policy.startup_spread * self._rng.random())
+
+    def slept(self, seconds: float, now: float) -> None:
+        """Take all publications as so much older, and publish soon what is due by that.
+
+        A node that must have dropped a value since is no replica any more.
+        """
+        for own in self:
+            if own.published_at is not None:
+                own.published_at -= seconds
+                if now - own.published_at >= VALUE_LASTS:
+                    own.replicas = ()
+            when = self._timers.get(own.packed_key)
+            if when is not None:
+                soon = now + self._policy.startup_spread * self._rng.random()
+                self.due_at(own, max(when - seconds, min(when, soon)))
 
     def next_timeout(self) -> float | None:
         """Return when the next value is due."""

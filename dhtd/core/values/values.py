@@ -67,6 +67,11 @@ class Values:
         """A contact is new."""
         self.handing_on.met(contact, now)
 
+    def slept(self, seconds: float, now: float) -> None:
+        """Take all values as so much older."""
+        self.held.slept(seconds)
+        self.own.slept(seconds, now)
+
     def next_timeout(self) -> float | None:
         """Return when `go_on` has something to do. It is asked after each datagram, and many nodes have no values."""
         if not len(self.own) and not len(self.held):

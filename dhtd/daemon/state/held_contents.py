@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from dhtd.core.ids import Id
+from dhtd.core.records import supersedes
 from dhtd.daemon.state.contents import StateContents
 from dhtd.daemon.state.saved import SavedHeldValue, SavedRecord
 
@@ -50,3 +51,14 @@ class HeldContents(StateContents):
                     ledger.drop("held_value", "key", (self._writer.id(key),))
                 if held is not None:
                     ledger.put("held_value", self._writer.held_value(held))
+
+    def merge_held_values(self, values: Iterable[SavedHeldValue]) -> None:
+        """Remember these values, beside all others, unless the file has what supersedes them."""
+        make = self._reader.held_value
+        with self._lock:
+            newer = []
+            for held in values:
+                there = self._made("held_value", make, "WHERE key = ?", (self._writer.id(held.key),))
+                if not any(supersedes(each.value, held.value) for each in there):
+                    newer.append((held.key, held))
+            self.save_held_values(newer)

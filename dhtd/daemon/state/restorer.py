@@ -1,6 +1,6 @@
 """Gives a node what the state file holds, some at a time, while the node already serves.
 
-1. The file is read in slices: own entries, held entries, holders.
+1. The file is read in slices: own entries, held entries, held values, holders.
 2. A command or a save brings its keys first. From then on the node knows all that the file has of these keys, and the
    slices leave them out.
 3. Nothing of an own entry may be written before its key is brought: the write would lose what the file has.
@@ -14,12 +14,14 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from dhtd.core.ids import Id, packed
+from dhtd.core.messages import VALUE_LASTS
 from dhtd.core.node import Node
 from dhtd.core.records import RecordKey
 from dhtd.core.storage.changed_keys import ChangedKeys
 from dhtd.core.storage.held_record import HeldRecord
+from dhtd.core.storage.held_values import HeldValue
 from dhtd.daemon.labels import Labels
-from dhtd.daemon.state.file import SavedHolder, SavedOwn, SavedRecord, StateFile
+from dhtd.daemon.state.file import SavedHeldValue, SavedHolder, SavedOwn, SavedRecord, StateFile
 from dhtd.daemon.timeline import Timeline
 from dhtd.errors import StateError
 from dhtd.words import count
@@ -53,12 +55,18 @@ class Restorer:
         self._withheld = withheld
         self._brought: set[bytes] = set()  # packed keys
         # The parts of the file, in this order: a holder of an unknown own entry would count as one of a deleted entry.
-        self._starts: list[Callable[[], Iterator[Any]]] = [file.own, file.held, file.holders]
-        self._takes: list[Callable[[Any, float], None]] = [self._take_own, self._take_held, self._take_holders]
+        self._starts: list[Callable[[], Iterator[Any]]] = [file.own, file.held, file.held_values, file.holders]
+        self._takes: list[Callable[[Any, float], None]] = [
+            self._take_own,
+            self._take_held,
+            self._take_held_values,
+            self._take_holders,
+        ]
         self._part = 0
         self._slices: Iterator[Any] = file.own()
-        self._counts = [0, 0, 0]
+        self._counts = [0] * len(self._starts)
         self._merged = ChangedKeys(2 * node.policy.store_entries)  # of held entries: the file may still have others
+        self._merged_values = ChangedKeys(2 * node.policy.values)
         self.is_over = False
 
     def read(self) -> Sequence[object] | None:
@@ -109,9 +117,25 @@ class Restorer:
         """Have the changes under these keys saved again at the end: what is gone is in the file until then."""
         (self._node.store.changed if self.is_over else self._merged).put_back(keys)
 
+    def merged_values(self, keys: set[bytes] | None) -> None:
+        """Do the same for held values."""
+        (self._node.values.held.changed if self.is_over else self._merged_values).put_back(keys)
+
     def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
         for entry in some:
             self._node.store.restore(HeldRecord(entry.key, entry.record, now, entry.lease, entry.session), now)
+
+    def _take_held_values(self, some: Sequence[SavedHeldValue], now: float) -> None:
+        held, offset, latest = self._node.values.held, self._timeline.offset, now + VALUE_LASTS
+        for saved in some:
+            # The clock may have been set back meanwhile: no value lives for longer than a day.
+            until = saved.until - offset
+            is_there = held.restore(HeldValue(saved.key, saved.value, saved.source, min(until, latest)), now)
+            if not is_there:
+                # Perhaps somebody has put an older one meanwhile.
+                held.supersede(saved.key, saved.value, now)
+            if not is_there or until > latest:
+                held.changed.note(packed(saved.key))
 
     def _take_holders(self, some: Holders, now: float) -> None:
         node, offset = self._node, self._timeline.offset
@@ -129,12 +153,15 @@ class Restorer:
         self.is_over = True
         self._brought.clear()
         self._node.store.changed.put_back(self._merged.take())
+        self._node.values.held.changed.put_back(self._merged_values.take())
         self._node.publisher.restored(now)
         own = self._counts[0]
         log.info(
-            "restored %s, %s, %s held for others, %s",
+            "restored %s, %s, %s, %s and %s held for others, %s",
             count(len(self._node.overlays.contacts()), "contact"),
             count(own, "own entry"),
+            count(len(self._node.values.own), "own value"),
             count(len(self._node.store), "entry"),
+            count(len(self._node.values.held), "value"),
             count(len(self._node.withdrawals), "withdrawal"),
         )

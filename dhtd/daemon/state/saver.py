@@ -1,6 +1,6 @@
-"""Keeps the state file up to date: own entries at every change, the rest now and then and at the end.
+"""Keeps the state file up to date: own entries and values at every change, the rest now and then and at the end.
 
-- An own entry is on disk before anybody hears that it is entered.
+- An own entry or value is on disk before anybody hears that it is entered or put.
 - A holder of it is on disk before the entry is sent there. So a deletion reaches all holders, even after a crash.
 - The rest is saved now and then: the network would give it back anyway.
 
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import chain, starmap
 from typing import BinaryIO, Final, TypeVar
 
@@ -34,25 +35,24 @@ from dhtd.daemon.state.file import (
     SavedGuard,
     SavedHolder,
     SavedOwnValue,
-    SavedRecord,
     SetGuard,
     SetHolders,
     StateFile,
 )
+from dhtd.daemon.state.held_saver import HeldSaver, Write, nothing
 from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.timeline import Anchor, Timeline
 from dhtd.errors import NoThread, StateError
 
 SAVE_FIRST = 1.0  # seconds until the first save, of what a node learns when it joins; then the pause doubles
 SAVE_INTERVAL = 15.0  # seconds between two saves, at most: a kill may lose as much, but never an own entry
-HELD_AT_ONCE: Final = 1_024  # keys that one step saves, with their entries
+HELD_AT_ONCE: Final = 1_024  # keys that one step saves, with their entries or values
 
 COMPLAIN_INTERVAL = 60.0  # seconds between complaints that there is no thread
 
 log = logging.getLogger("dhtd.state")
 
 T = TypeVar("T")
-Write = Callable[[], None]
 
 
 class Saver:
@@ -69,6 +69,7 @@ class Saver:
         self._file = file
         self._clock = clock
         self._timeline = Timeline(clock, wall, boot, Anchor.parse(file.fact("clock")))
+        self._held = HeldSaver(file, self._timeline)
         self.restored = trio.Event()  # set once the node has all of the file
         self._labels = Labels() if labels is None else labels
         self.guards: dict[RecordKey, SavedGuard] = {}  # in the file at the start; `restore` reads them
@@ -83,7 +84,11 @@ class Saver:
     @property
     def is_restoring(self) -> bool:
         """Whether the node still lacks a part of the file."""
-        return self._restorer is not None and not self._restorer.is_over
+        return self._unfinished is not None
+
+    @property
+    def _unfinished(self) -> Restorer | None:
+        return None if self._restorer is None or self._restorer.is_over else self._restorer
 
     def restore(self, node: Node, at_once: float = float("inf")) -> None:
         """Give the node what the file holds: of the entries, so many slices. Called once, before the node runs."""
@@ -188,14 +193,21 @@ class Saver:
             driver.flush()
 
     async def save(self, node: Node) -> None:
-        """Save what has changed of contacts, holders, held entries and the network's mark."""
+        """Save what has changed of contacts, holders, own values, what is held for others and the network's mark."""
         for to_save in (self._facts_to_save, self._contacts_to_save):
             with to_save(node) as write:
                 await self._do(write)
         await self._save_holders(node)
-        for _ in range(1 + len(node.store.changed) // HELD_AT_ONCE):
-            with self._held_to_save(node, HELD_AT_ONCE) as write:
+        async with self.own_entries:
+            with self._own_values_to_save(node) as write:
                 await self._do(write)
+        for changed, held_to_save in (
+            (node.store.changed, self._held.entries),
+            (node.values.held.changed, self._held.values),
+        ):
+            for _ in range(1 + len(changed) // HELD_AT_ONCE):
+                with held_to_save(node, self._unfinished, HELD_AT_ONCE) as write:
+                    await self._do(write)
 
     async def copy(self, node: Node) -> BinaryIO:
         """Save, and return a copy of what the file then holds; raise `StateError`. See `StateFile.copy`."""
@@ -212,7 +224,14 @@ class Saver:
         if restorer is not None:
             missing = restorer.missing(each.key for each in node.publisher.changed_records())
             restorer.bring(restorer.read_keys(missing), self._clock())
-        for to_save in (self._facts_to_save, self._contacts_to_save, self._all_holders_to_save, self._held_to_save):
+        for to_save in (
+            self._facts_to_save,
+            self._contacts_to_save,
+            self._all_holders_to_save,
+            self._own_values_to_save,
+            partial(self._held.entries, restorer=self._unfinished),
+            partial(self._held.values, restorer=self._unfinished),
+        ):
             with to_save(node) as write:
                 write()
 
@@ -228,7 +247,7 @@ class Saver:
             self._file_clock()
             self._file.settle()
 
-        yield write if networks is not None or is_news or self._file.is_unsettled else _nothing
+        yield write if networks is not None or is_news or self._file.is_unsettled else nothing
         if self._networks is networks:  # else the keys changed while this was written
             self._networks = None
 
@@ -242,7 +261,7 @@ class Saver:
     @contextmanager
     def _contacts_to_save(self, node: Node) -> Iterator[Write]:
         contacts = node.overlays.contacts()
-        yield _nothing if contacts == self._saved_contacts else lambda: self._file.save_contacts(contacts)
+        yield nothing if contacts == self._saved_contacts else lambda: self._file.save_contacts(contacts)
         self._saved_contacts = list(contacts)
 
     def _all_holders_to_save(self, node: Node) -> AbstractContextManager[Write]:
@@ -253,38 +272,26 @@ class Saver:
         changed = node.publisher.take_changed(among)
         holders = self._holders(node, changed)
         try:
-            yield (lambda: self._file.save_holders(holders)) if changed else _nothing
+            yield (lambda: self._file.save_holders(holders)) if changed else nothing
         except BaseException:
             node.publisher.mark_changed(changed)
             raise
 
     @contextmanager
-    def _held_to_save(self, node: Node, most: int | None = None) -> Iterator[Write]:
-        """Yield the function that writes changed held entries: beside those of the file, until all of it is restored.
-
-        `most`: of so many keys. A look at all entries of a full store takes 150 ms, in which nobody is answered.
-        """
-        changed = node.store.changed.take(most)
-        keys = [unpacked(key) for key in (node.store.keys() if changed is None else changed)]
-        entries = [
-            (key, [SavedRecord(key, held.record, held.lease, held.session) for held in node.store.held(key)])
-            for key in keys
+    def _own_values_to_save(self, node: Node) -> Iterator[Write]:
+        """Yield the function that writes own values that others have superseded."""
+        superseded = node.values.own.changed
+        changed = set(superseded)
+        superseded.clear()
+        kept = [own for own in map(node.values.own.get, map(unpacked, changed)) if own is not None]
+        changes = [
+            KeepValue(SavedOwnValue(own.key, own.value, own.wanted, self._labels.value_name(own.key))) for own in kept
         ]
-
-        def write() -> None:
-            if self.is_restoring:
-                self._file.merge_held(entry for _, some in entries for entry in some)
-            else:
-                self._file.save_held(entries, whole=changed is None)
-
-        restorer = self._restorer if self.is_restoring else None
         try:
-            yield _nothing if changed == set() else write
+            yield (lambda: self._file.apply(changes)) if changes else nothing
         except BaseException:
-            node.store.changed.put_back(changed)
+            superseded |= changed
             raise
-        if restorer is not None:
-            restorer.merged(changed)
 
     async def _save_holders(self, node: Node, among: AbstractSet[RecordKey] | None = None) -> None:
         """Save the holders of all entries, or of those `among` these, that have changed by their turn."""
@@ -309,7 +316,7 @@ class Saver:
         ]
 
     async def _do(self, write: Write) -> None:
-        if write is not _nothing:
+        if write is not nothing:
             await self._in_thread(write)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -322,7 +329,3 @@ class Saver:
                 self._complain_at = now + COMPLAIN_INTERVAL
                 log.error("the state is saved without a thread, while nothing is served: %s", error)
             return work()
-
-
-def _nothing() -> None:
-    """Write nothing, where nothing has changed."""
