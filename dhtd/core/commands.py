@@ -193,7 +193,7 @@ class Commands:
     def drop_value(self, key: Id, now: float) -> bool:
         """Keep the value under `key` no longer; return whether one was kept. Its copies expire."""
         try:
-            return self._values.keeping.drop(key, now)
+            return self._values.keeping.drop(key)
         finally:
             self._settle(now)
 

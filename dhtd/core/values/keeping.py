@@ -18,10 +18,10 @@ from dhtd.core.messages import VALUE_LASTS
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester
-from dhtd.core.records import Value
+from dhtd.core.records import Value, supersedes
 from dhtd.core.routing.overlays import Overlays
-from dhtd.core.storage.held_values import HeldValues, Silent
-from dhtd.core.values.own_values import OwnValue, OwnValues
+from dhtd.core.storage.held_values import Silent
+from dhtd.core.values.known_values import KnownValues
 from dhtd.core.values.placement import Order, Placed, Placement
 from dhtd.core.values.verifier import Verifier
 
@@ -33,15 +33,15 @@ _PAUSE: Final = 0.01  # seconds to the next turn, where many held values are to 
 
 
 class _Publication:
-    """A publication under way, and the commands that end with it."""
+    """A publication under way, and the command that ends with it, if one does."""
 
-    __slots__ = ("ops", "own", "placement")
+    __slots__ = ("op", "order", "placement")
 
     placement: Placement
 
-    def __init__(self, own: OwnValue | None) -> None:
-        self.own = own  # None: it is put once, and not kept
-        self.ops: list[Handle] = []
+    def __init__(self, order: Order, op: Handle | None) -> None:
+        self.order = order
+        self.op = op
 
 
 class Keeping:
@@ -49,6 +49,7 @@ class Keeping:
 
     __slots__ = (
         "_held",
+        "_known",
         "_operations",
         "_overlays",
         "_own",
@@ -71,8 +72,7 @@ class Keeping:
         operations: Operations,
         waiting: Waiting,
         verifier: Verifier,
-        held: HeldValues,
-        own: OwnValues,
+        known: KnownValues,
         tell: Callable[[ValuePut, float], None],
         tell_news: Callable[[ValueSuperseded], None],
         rng: Random,
@@ -82,8 +82,8 @@ class Keeping:
         self._operations = operations
         self._waiting = waiting
         self._verifier = verifier
-        self._held = held
-        self._own = own
+        self._known = known
+        self._held, self._own = known.held, known.own
         self._tell = tell
         self._tell_news = tell_news
         self._rng = rng
@@ -96,23 +96,31 @@ class Keeping:
 
     def put(self, op: Handle, key: Id, value: Value, now: float, *, wanted: int, cas: int | None, keep: bool) -> None:
         """Publish a value, and keep it from now on: see `Commands.put`."""
-        self._call_off(packed(key), now)
-        own = self._own.keep(key, value, wanted) if keep else None
+        known = self._known.get(key, now)
+        self._call_off(packed(key))
+        own = self._own.keep(key, value, wanted) if keep else self._own.get(key)
         if own is not None:
             self._own.began(own)
-        publication = _Publication(own)
-        publication.ops.append(op)
-        self._publish(publication, Order(key, value, VALUE_LASTS, cas), Patience.SOME, now)
+        self._held.supersede(key, value, now)
+        self._publish(Order(key, value, VALUE_LASTS, cas), known, Patience.SOME, now, op)
 
     def restore(self, key: Id, value: Value, wanted: int, now: float) -> None:
         """Keep a value of an earlier run, and publish it soon."""
         own = self._own.keep(key, value, wanted)
         self._own.due_at(own, now + self._requester.policy.startup_spread * self._rng.random())
 
-    def drop(self, key: Id, now: float) -> bool:
+    def drop(self, key: Id) -> bool:
         """Keep the value under `key` no longer; return whether one was kept."""
-        self._call_off(packed(key), now)
+        self._call_off(packed(key))
         return self._own.drop(key) is not None
+
+    def learned(self, key: Id, value: Value, now: float) -> None:
+        """This node has found a value: what that supersedes is neither kept nor served any more."""
+        self._held.supersede(key, value, now)
+        own = self._own.get(key)
+        if own is not None and supersedes(value, own.value):
+            self._own.supersede(own, value)
+            self._tell_news(ValueSuperseded(key, value))
 
     # The clock
 
@@ -134,9 +142,8 @@ class Keeping:
         # 1. Own values.
         room = policy.publishing - len(self._publications)
         for own in self._own.pop_due(now, room) if room > 0 else ():
-            publication = _Publication(own)
-            order = Order(own.key, own.value, VALUE_LASTS)
-            attempts.do(self._publish, publication, order, Patience.LITTLE, now)
+            order, known = Order(own.key, own.value, VALUE_LASTS), self._known.get(own.key, now)
+            attempts.do(self._publish, order, known, Patience.LITTLE, now)
         # 2. Held ones.
         if len(self._held) and now >= self._sweep_at:
             silent, is_left = self._held.sweep(now)
@@ -147,31 +154,37 @@ class Keeping:
 
     # Inside
 
-    def _publish(self, publication: _Publication, order: Order, patience: Patience, now: float) -> None:
-        key = packed(order.key)
-        report = self._operations.report_to(partial(self._published, key, publication))
+    def _publish(
+        self, order: Order, known: tuple[Value, int] | None, patience: Patience, now: float, op: Handle | None = None
+    ) -> None:
+        publication = self._publications[packed(order.key)] = _Publication(order, op)
+        report = self._operations.report_to(partial(self._published, publication))
         publication.placement = Placement(self._requester, self._overlays, self._verifier, report, order)
-        self._publications[key] = publication
-        self._waiting.begin(publication.placement, patience, now)
+        # What this node knows itself is as good as what it would find.
+        if known is not None and supersedes(known[0], order.value):
+            report(Placed(newer=known[0]))
+        else:
+            self._waiting.begin(publication.placement, patience, now)
 
-    def _call_off(self, key: bytes, now: float) -> None:
+    def _call_off(self, key: bytes) -> None:
         """End the publication of a value under this key: another one takes its place, or none."""
         publication = self._publications.pop(key, None)
         if publication is not None:
             self._waiting.forget(publication.placement)
             publication.placement.cancel()
 
-    def _published(self, key: bytes, publication: _Publication, outcome: Placed, now: float) -> None:
-        own, order = publication.own, publication.placement.order
-        if not outcome.cancelled:
+    def _published(self, publication: _Publication, outcome: Placed, now: float) -> None:
+        order, key = publication.order, packed(publication.order.key)
+        # It was not called off: set the time of the next one. No node has taken what was superseded meanwhile.
+        if self._publications.get(key) is publication:
             del self._publications[key]
+            if outcome.newer is not None:
+                self.learned(order.key, outcome.newer, now)
+            own = self._own.get(order.key)
             if own is not None:
-                if outcome.newer is not None:
-                    self._own.supersede(own, outcome.newer)
-                    self._tell_news(ValueSuperseded(own.key, outcome.newer))
-                self._own.published(own, outcome.replicas, now)
-        for op in publication.ops:
-            self._tell(ValuePut(op, order.key, *outcome), now)
+                self._own.published(own, outcome.replicas if own.value == order.value else (), now)
+        if publication.op is not None:
+            self._tell(ValuePut(publication.op, order.key, *outcome), now)
 
     def _replicate(self, silent: Silent, now: float) -> None:
         # What was heard of meanwhile, or is published by this node itself, is left alone.
@@ -189,4 +202,4 @@ class Keeping:
     def _replicated(self, key: bytes, outcome: Placed, now: float) -> None:
         del self._replications[key]
         if outcome.newer is not None:
-            self._held.supersede(unpacked(key), outcome.newer, now)
+            self.learned(unpacked(key), outcome.newer, now)

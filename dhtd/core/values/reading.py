@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from dhtd.core.endpoint import Family
@@ -52,6 +52,7 @@ class Reading:
         "_held",
         "_known",
         "_lasts",
+        "_learned",
         "_op",
         "_overlays",
         "_report",
@@ -71,9 +72,10 @@ class Reading:
         report: Report[GetProgress | GetDone | GaveUp],
         wanted: Wanted,
         known: tuple[Value, int] | None,
+        learned: Callable[[Id, Value, float], None],
         now: float,
     ) -> None:
-        """`known` is the value that this node has itself, and for how many seconds."""
+        """`known` is the value that this node has itself, and for how many seconds; `learned` takes better ones."""
         self._op = op
         self._requester = requester
         self._overlays = overlays
@@ -93,6 +95,7 @@ class Reading:
             reader=self,
         )
         self._known = known if known is not None and self._is_wanted(known[0]) else None
+        self._learned = learned
         self._best: Value | None = None
         self._held: dict[Contact, Value | None] = {}  # what each node that answered holds
         self._lasts: dict[Value, int] = {}  # for how many seconds some node holds a value yet
@@ -150,6 +153,7 @@ class Reading:
         self._lasts[value] = min(max(lasts, self._lasts.get(value, 0)), VALUE_LASTS)
         if self._best is None or supersedes(value, self._best):
             self._best = value
+            self._learned(self._wanted.key, value, now)
             self._report(GetProgress(self._op, value, self._stats(now)))
 
     def _is_wanted(self, value: Value) -> bool:

@@ -49,15 +49,15 @@ class Values:
         self._verifier = verifier = Verifier(codec, counters)
         self.held = held = HeldValues(overlays.own_id, requester.policy, rng)
         self.own = own = OwnValues(requester.policy, rng, counters.caps_hit)
-        self.known = KnownValues(held, own)
-        self.keeping = Keeping(requester, overlays, operations, waiting, verifier, held, own, tell, tell_news, rng)
-
+        self.known = known = KnownValues(held, own)
+        self.keeping = Keeping(requester, overlays, operations, waiting, verifier, known, tell, tell_news, rng)
         self.handing_on = HandingOn(requester, overlays, verifier, held, rng)
 
     def read(self, op: Handle, wanted: Wanted, report: Report[GetProgress | GetDone | GaveUp], now: float) -> Reading:
         """Return a get of a value, which is not begun yet."""
         known = self.known.get(wanted.key, now)
-        return Reading(op, self._requester, self._overlays, self._verifier, report, wanted, known, now)
+        learned = self.keeping.learned
+        return Reading(op, self._requester, self._overlays, self._verifier, report, wanted, known, learned, now)
 
     def reached(self, now: float) -> None:
         """A network is reached."""

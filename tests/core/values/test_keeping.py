@@ -1,0 +1,435 @@
+"""Values that a node keeps in the network, and those that it hands on: when each is placed, and what that brings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.events import Handle, ValuePut, ValueSuperseded
+from dhtd.core.ids import Id, packed
+from dhtd.core.messages import VALUE_LASTS, Get, Put
+from dhtd.core.policy import DEFAULT
+from dhtd.core.records import Immutable, Value
+from dhtd.core.storage.held_values import SWEPT
+from dhtd.core.values.own_values import OwnValue
+from dhtd.errors import TooManyValues
+from tests.core.bench import QUIET, Bench
+from tests.core.small import CODEC, endpoint
+from tests.core.values.valued import (
+    DATA,
+    DATA_KEY,
+    KEY,
+    NEW,
+    OLD,
+    VALUE,
+    converge,
+    gets,
+    got,
+    knowing,
+    near,
+    puts,
+    take,
+)
+from tests.values import by_owner, hold
+
+JITTER = DEFAULT.republish_jitter
+REPUBLISH = DEFAULT.value_republish
+SILENT = DEFAULT.replicate * 1.25 + 2 * DEFAULT.store_sweep  # by then a held value is replicated
+# A quiet node refreshes nothing meanwhile.
+STILL = replace(QUIET, good_for=1e9, bucket_refresh=1e9, probe_interval=1e9, introduction=1e9)
+
+
+def put(bench: Bench, value: Value = VALUE, key: Id = KEY, **options: object) -> Handle:
+    return bench.node.commands.put(key, value, bench.now, **options)  # type: ignore[arg-type]
+
+
+def place(bench: Bench, held: dict[int, Value] | None = None) -> list[Put]:
+    """Have a placement that has begun end, and return what is put; all nodes take it."""
+    placed = converge(bench, gets(bench), held or {})
+    for sent in placed.values():
+        take(bench, sent)
+    return [sent.request for sent in placed.values() if isinstance(sent.request, Put)]
+
+
+def kept(bench: Bench, key: Id = KEY) -> Value | None:
+    own = bench.node.values.own.get(key)
+    return None if own is None else own.value
+
+
+def own_of(bench: Bench) -> OwnValue:
+    own = bench.node.values.own.get(KEY)
+    assert own is not None
+    return own
+
+
+def next_get(bench: Bench, seconds: float) -> float:
+    """Let time pass until a get goes out, and return how long that took; it is left to be taken."""
+    began = bench.now
+    while (when := bench.node.poll_timeout()) is not None and when <= began + seconds:
+        bench.advance(max(0.0, when - bench.now))
+        if any(isinstance(query.request, Get) for query in bench.node.requester.transactions):
+            return bench.now - began
+    raise AssertionError("no get goes out")
+
+
+# Own values
+
+
+def test_a_put_value_is_kept_and_published() -> None:
+    bench = knowing(1, 2, policy=STILL)
+    op = put(bench)
+    assert kept(bench) == VALUE
+    assert place(bench) == [Put(KEY, b"token%d" % number, VALUE, None, VALUE_LASTS) for number in (1, 2)]
+    assert bench.event(ValuePut) == ValuePut(op, KEY, tuple(near(1, 2)), asked=2)
+    assert own_of(bench).replicas == tuple(near(1, 2))
+    for _ in range(3):
+        rest = next_get(bench, 2 * REPUBLISH)
+        assert REPUBLISH * (1 - JITTER) <= rest <= REPUBLISH * (1 + JITTER)
+        assert len(place(bench)) == 2
+    assert bench.events() == []
+
+
+def test_a_value_put_once_is_not_kept() -> None:
+    bench = knowing(1, policy=STILL)
+    op = put(bench, keep=False)
+    assert kept(bench) is None
+    assert len(place(bench)) == 1
+    assert bench.event(ValuePut).op == op
+    bench.advance(3 * REPUBLISH)
+    assert bench.sent() == []
+
+
+def test_a_value_that_too_few_hold_is_tried_again() -> None:
+    bench = knowing(1, 2, policy=STILL)
+    put(bench, wanted=3)
+    assert len(place(bench)) == 2
+    rests = []
+    for _ in range(3):
+        rests.append(next_get(bench, 600))
+        assert len(place(bench)) == 2
+    assert rests == [15.0, 30.0, 60.0]
+    own_of(bench).wanted = 2
+    next_get(bench, 600)
+    place(bench)
+    assert next_get(bench, 2 * REPUBLISH) > REPUBLISH / 2
+
+
+def test_a_put_in_place_of_another_calls_that_off() -> None:
+    bench = knowing(1, policy=STILL)
+    first = put(bench, OLD)
+    asked = gets(bench)
+    second = put(bench, VALUE)
+    told = bench.event(ValuePut)
+    assert (told.op, told.cancelled, told.replicas) == (first, True, ())
+    got(bench, asked[1])
+    assert [each.value for each in place(bench)] == [VALUE]
+    assert bench.event(ValuePut).op == second
+    assert kept(bench) == VALUE
+
+
+def test_a_dropped_value_is_published_no_more() -> None:
+    bench = knowing(1, policy=STILL)
+    op = put(bench)
+    asked = gets(bench)
+    assert bench.node.commands.drop_value(KEY, bench.now)
+    assert converge(bench, asked) == {}
+    told = bench.event(ValuePut)
+    assert (told.op, told.cancelled) == (op, True)
+    assert not bench.node.commands.drop_value(KEY, bench.now)
+    put(bench)
+    place(bench)
+    assert bench.node.commands.drop_value(KEY, bench.now)
+    bench.sent()
+    bench.advance(2 * REPUBLISH)
+    assert bench.sent() == []
+    assert bench.node.values.next_timeout() is None
+
+
+def test_excess_own_values_are_refused() -> None:
+    bench = knowing(1, policy=replace(STILL, own_values=1))
+    put(bench)
+    bench.node.commands.check_value_room(KEY)
+    with pytest.raises(TooManyValues):
+        bench.node.commands.check_value_room(DATA_KEY)
+
+
+def test_restored_values_are_published_soon_and_silently() -> None:
+    bench = knowing(1, policy=STILL)
+    bench.node.values.keeping.restore(KEY, VALUE, 1, bench.now)
+    assert bench.sent() == []
+    assert next_get(bench, 60) <= DEFAULT.startup_spread
+    assert [each.value for each in place(bench)] == [VALUE]
+    assert bench.events() == []
+
+
+def test_few_values_are_published_at_once() -> None:
+    bench = knowing(1, policy=replace(STILL, publishing=2, startup_spread=0.0))
+    for seq in range(5):
+        value = by_owner(seq, salt=b"%d" % seq)
+        bench.node.values.keeping.restore(CODEC.key_of(value), value, 1, bench.now)
+    placed = set()
+    for _ in range(5):
+        bench.advance(0.001)
+        asked = [sent for sent in bench.sent() if isinstance(sent.request, Get)]
+        if not asked:
+            break
+        assert len(asked) <= 2
+        for sent in asked:
+            got(bench, sent)
+        for sent in bench.sent():
+            assert isinstance(sent.request, Put)
+            placed.add(sent.request.value)
+            take(bench, sent)
+    assert len(placed) == 5
+
+
+def test_a_reached_network_hurries_values() -> None:
+    bench = Bench(own_id=KEY ^ 127, policy=STILL)
+    put(bench)
+    assert bench.event(ValuePut).replicas == ()
+    bench.advance(300)
+    own_of(bench).failures = 9
+    bench.know(*near(1))
+    assert own_of(bench).failures == 0
+    assert next_get(bench, 60) <= DEFAULT.startup_spread
+
+
+# What supersedes them
+
+
+def test_a_found_value_takes_the_place_of_ours() -> None:
+    bench = knowing(1, policy=STILL)
+    op = put(bench, OLD)
+    assert place(bench, {1: NEW}) == []
+    told, done = bench.events()
+    assert told == ValueSuperseded(KEY, NEW)
+    assert isinstance(done, ValuePut)
+    assert (done.op, done.newer, done.replicas) == (op, NEW, ())
+    assert kept(bench) == NEW
+    assert bench.node.values.own.changed == {packed(KEY)}
+    assert next_get(bench, 60) == 15.0
+    assert [each.value for each in place(bench)] == [NEW]
+    assert next_get(bench, 2 * REPUBLISH) > REPUBLISH / 2
+
+
+def test_a_newer_own_value_is_not_lost_by_an_older_put() -> None:
+    bench = knowing(1, policy=STILL)
+    put(bench, NEW)
+    place(bench)
+    bench.events()
+    op = put(bench, OLD)
+    assert bench.sent() == []
+    told, done = bench.events()
+    assert told == ValueSuperseded(KEY, NEW)
+    assert done == ValuePut(op, KEY, (), asked=0, newer=NEW)
+    assert kept(bench) == NEW
+    assert next_get(bench, 60) == 15.0
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_put_gives_way_to_what_this_node_holds(keep: bool) -> None:
+    bench = knowing(1, policy=STILL)
+    hold(bench.node.values.held, KEY, NEW, endpoint(9), bench.now)
+    op = put(bench, OLD, keep=keep)
+    assert bench.sent() == []
+    assert bench.events()[-1] == ValuePut(op, KEY, (), asked=0, newer=NEW)
+    assert kept(bench) == (NEW if keep else None)
+
+
+def test_what_others_put_here_supersedes_ours() -> None:
+    """In a network of two, nobody else can tell the node that keeps the older one."""
+    bench = knowing(1, policy=STILL)
+    put(bench, OLD)
+    place(bench)
+    bench.events()
+    hold(bench.node.values.held, KEY, NEW, endpoint(9), bench.now)
+    next_get(bench, 1.2 * REPUBLISH)
+    assert bench.event(ValueSuperseded) == ValueSuperseded(KEY, NEW)
+    assert kept(bench) == NEW
+    assert [each.value for each in place(bench)] == [NEW]
+
+
+def test_a_put_supersedes_what_this_node_holds() -> None:
+    bench = knowing(1, policy=STILL)
+    hold(bench.node.values.held, KEY, OLD, endpoint(9), bench.now)
+    put(bench, keep=False)
+    known = bench.node.values.held.get(KEY, bench.now)
+    assert known is not None
+    assert known[0] == VALUE
+
+
+def test_a_value_put_once_leaves_a_kept_one_its_turn() -> None:
+    bench = knowing(1, policy=STILL)
+    put(bench, OLD)
+    place(bench)
+    bench.events()
+    op = put(bench, VALUE, keep=False)
+    assert kept(bench) == OLD
+    assert bench.node.values.own.next_timeout() is None  # the kept one has no turn meanwhile
+    place(bench)
+    assert bench.event(ValuePut).op == op
+    assert next_get(bench, 60) == 15.0
+    place(bench, {1: VALUE})
+    assert bench.event(ValueSuperseded).value == VALUE
+    assert kept(bench) == VALUE
+
+
+def test_what_was_learned_meanwhile_is_not_counted_as_held() -> None:
+    bench = knowing(1, policy=STILL)
+    put(bench, OLD)
+    asked = gets(bench)
+    bench.node.values.keeping.learned(KEY, NEW, bench.now)
+    for sent in converge(bench, asked).values():
+        take(bench, sent)
+    assert len(bench.event(ValuePut).replicas) == 1
+    assert (own_of(bench).value, own_of(bench).replicas) == (NEW, ())
+    assert next_get(bench, 60) == 15.0
+
+
+def test_what_supersedes_nothing_is_no_news() -> None:
+    bench = knowing(1, policy=STILL)
+    put(bench, VALUE)
+    place(bench)
+    bench.events()
+    for value in (OLD, VALUE):
+        bench.node.values.keeping.learned(KEY, value, bench.now)
+    bench.node.values.keeping.learned(DATA_KEY, DATA, bench.now)
+    assert bench.events() == []
+    assert kept(bench) == VALUE
+
+
+# Values that are held for others
+
+
+def held_by(bench: Bench, value: Value = VALUE, key: Id = KEY, lasts: int = VALUE_LASTS) -> None:
+    hold(bench.node.values.held, key, value, endpoint(9), bench.now, lasts)
+
+
+def test_a_silent_value_is_placed_where_it_is_missing() -> None:
+    bench = knowing(1, 2, 3, policy=STILL)
+    held_by(bench)
+    bench.advance(DEFAULT.replicate - 1)
+    assert bench.sent() == []
+    next_get(bench, SILENT)
+    placed = place(bench, {1: VALUE, 2: OLD})
+    assert {(each.token, each.value) for each in placed} == {(b"token2", VALUE), (b"token3", VALUE)}
+    left = bench.node.values.held.get(KEY, bench.now)
+    assert left is not None
+    assert all(left[1] <= each.lasts <= left[1] + 30 for each in placed)
+    assert left[1] < VALUE_LASTS - DEFAULT.replicate + 1
+    assert bench.events() == []
+
+
+def test_it_is_placed_again_every_hour() -> None:
+    bench = knowing(1, policy=STILL)
+    held_by(bench, lasts=int(2.6 * 3_600))
+    for _ in range(2):
+        rest = next_get(bench, SILENT)
+        assert DEFAULT.replicate - 1 <= rest <= SILENT
+        place(bench)
+    with pytest.raises(AssertionError, match="no get"):
+        next_get(bench, SILENT)
+    assert len(bench.node.values.held) == 0
+
+
+def test_a_value_that_is_put_again_is_not_handed_on() -> None:
+    bench = knowing(1, policy=STILL)
+    for _ in range(8):
+        held_by(bench)
+        bench.advance(DEFAULT.replicate / 2)
+        assert bench.sent() == []
+
+
+def test_a_value_that_soon_expires_is_not_handed_on() -> None:
+    bench = knowing(1, policy=STILL)
+    held_by(bench, lasts=int(DEFAULT.replicate * 1.25 + 50))
+    bench.node.values.held._held[packed(KEY)].replicate_at = int(DEFAULT.replicate * 1.25)
+    bench.advance(SILENT)
+    assert bench.sent() == []
+
+
+def test_an_own_value_is_not_handed_on_as_well() -> None:
+    bench = knowing(1, policy=replace(STILL, value_republish=1e6))
+    held_by(bench)
+    put(bench)
+    place(bench)
+    bench.advance(2 * SILENT)
+    assert bench.sent() == []
+
+
+def test_a_newer_one_found_so_is_held_instead() -> None:
+    bench = knowing(1, 2, policy=STILL)
+    held_by(bench, OLD)
+    next_get(bench, SILENT)
+    assert place(bench, {2: NEW}) == []
+    assert bench.node.values.known.get(KEY, bench.now) is not None
+    (held,) = bench.node.values.held
+    assert (held.value, held.expires_at) == (NEW, VALUE_LASTS)
+
+
+def test_at_most_so_many_are_handed_on_at_once() -> None:
+    bench = knowing(1, policy=replace(STILL, replicating=3))
+    for number in range(10):
+        held_by(bench, Immutable(b"%d" % number), Id(number))
+    bench.advance(SILENT - bench.now)
+    keys = set[Id]()
+    for _ in range(10):
+        asked = [sent for sent in bench.sent() if isinstance(sent.request, Get)]
+        if not asked:
+            break
+        under_way = len(bench.node.values.keeping._replications)
+        assert under_way <= 3
+        for sent in asked:
+            assert isinstance(sent.request, Get)
+            keys.add(sent.request.key)
+            got(bench, sent, 0)
+        bench.advance(0.001)
+    assert len(keys) == 10
+
+
+def test_what_is_heard_while_it_waits_is_left_alone() -> None:
+    bench = knowing(1, policy=replace(STILL, replicating=1))
+    for number in range(3):
+        held_by(bench, Immutable(b"%d" % number), Id(number))
+    for held in bench.node.values.held._held.values():
+        held.replicate_at = 3_601
+    next_get(bench, SILENT)
+    (first,) = gets(bench).values()
+    assert len(bench.node.values.keeping._silent) == 2
+    for number in range(3):
+        held_by(bench, Immutable(b"%d" % number), Id(number))
+    got(bench, first, 0)
+    bench.advance(10)
+    assert bench.sent() == []
+    assert len(bench.node.values.keeping._silent) == 0
+
+
+def test_many_held_values_are_swept_in_turns() -> None:
+    bench = knowing(1, policy=STILL)
+    for number in range(2 * SWEPT):
+        held = bench.node.values.held
+        hold(held, Id(number), Immutable(b""), endpoint(number % 64), bench.now, 30)
+    bench.advance(45)
+    assert len(bench.node.values.held) == 0
+
+
+def test_a_node_without_values_wakes_for_none() -> None:
+    bench = knowing(1, policy=STILL)
+    assert bench.node.values.next_timeout() is None
+    put(bench)
+    bench.node.commands.drop_value(KEY, bench.now)
+    assert bench.node.values.next_timeout() is None
+    held_by(bench, lasts=60)
+    assert bench.node.values.next_timeout() is not None
+    bench.advance(80)
+    assert bench.node.values.next_timeout() is None
+
+
+def test_a_full_house_of_publications_waits() -> None:
+    bench = knowing(1, policy=replace(STILL, publishing=0))
+    bench.node.values.keeping.restore(KEY, VALUE, 1, bench.now)
+    bench.advance(600)
+    assert bench.sent() == []
+    assert bench.node.values.next_timeout() is None
+    assert puts(bench) == {}
