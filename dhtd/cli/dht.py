@@ -8,10 +8,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from dhtd import __version__
+from dhtd.cli import streams
 from dhtd.cli.completion.candidates import complete_file, complete_instance
 from dhtd.cli.output import TIMEOUT, JsonOption, Program, Session, run
-from dhtd.cli.streams import put
-from dhtd.cli.verbs import backup, entries, info, keys, lookup, queries, status, stop, watch
+from dhtd.cli.verbs import backup, delete, entries, get, info, keys, lookup, put, queries, status, stop, watch
 from dhtd.cli.verbs import completion as completion_verb
 from dhtd.errors import UsageError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        put(f"dht {__version__}")
+        streams.put(f"dht {__version__}")
         raise typer.Exit
 
 
@@ -73,6 +73,10 @@ queries.register_first(app)
 entries.register(app)
 lookup.register(app)
 watch.register(app)
+delete.register(app)
+put.register(app)
+get.register(app)
+put.register_keep(app)
 keys.register(app)
 info.register(app)
 status.register(app)

@@ -48,6 +48,11 @@ class Client:
         """Close the connection; the daemon stops what it does for us."""
         self._link.close()
 
+    @property
+    def answer_within(self) -> float:
+        """The seconds within which the daemon is to answer with what there is."""
+        return ANSWER_WITHIN * self._link.timeout
+
     def ask(self, method: Method[Any, R], **params: object) -> R:
         """Call a method; return its result."""
         for answer in self._answers(method, params):
@@ -77,7 +82,7 @@ class Client:
         from dhtd.service.entries import ENTER  # noqa: PLC0415 - rows that are not needed cost `dht` some ms
 
         known = {"id": id, "port": port, "wait": wait, **(guard or {})}
-        within = ANSWER_WITHIN * self._link.timeout if wait else None
+        within = self.answer_within if wait else None
         new = {"min_replicas": min_replicas or None, "within_s": within, "name": name}
         deadline = self._link.deadline
         try:
@@ -99,7 +104,7 @@ class Client:
         """
         from dhtd.service.entries import ENTER_MANY  # noqa: PLC0415
 
-        more = {"wait": wait, "min_replicas": min_replicas or None, "within_s": ANSWER_WITHIN * self._link.timeout}
+        more = {"wait": wait, "min_replicas": min_replicas or None, "within_s": self.answer_within}
         for some in batches(entries):
             for answer in self._answers(ENTER_MANY, {"entries": some, **more}):
                 if isinstance(answer, Event):

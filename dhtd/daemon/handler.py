@@ -11,8 +11,10 @@ from dhtd.daemon.handlers.info import Inside
 from dhtd.daemon.handlers.node import AboutNode
 from dhtd.daemon.handlers.owner import ForOwner
 from dhtd.daemon.handlers.queries import Queries
+from dhtd.daemon.handlers.values import Values
 from dhtd.daemon.handlers.watch import Watches
 from dhtd.daemon.own_entries import OwnEntries
+from dhtd.daemon.own_values import OwnValues
 from dhtd.daemon.report import NodeReport
 from dhtd.daemon.state.saver import Saver
 from dhtd.service.method import Caller, Emit, Request, Result
@@ -29,8 +31,10 @@ class Handler:
         report: NodeReport,
         look_at_port: LookAtPort = look_at_port,
     ) -> None:
+        values = OwnValues(driver, saver)
         subjects = (
-            Entries(driver, OwnEntries(driver, saver, guards), report, look_at_port),
+            Entries(driver, OwnEntries(driver, saver, guards), values, report, look_at_port),
+            Values(driver, values),
             Watches(driver),
             Queries(driver),
             AboutNode(driver, report),

@@ -179,7 +179,10 @@ LOOKUP: Final = Stream(
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequest(Request):
-    """This machine no longer serves `id`: on `port`, or without one on all its ports. The result repeats the name."""
+    """This machine no longer serves `id`: on `port`, or without one on all its ports. The result repeats the name.
+
+    Without a port, it no longer keeps the value under `id` either.
+    """
 
     id: Annotated[Id, ID]
     port: Annotated[int | None, PORT] = None
@@ -205,6 +208,7 @@ class DeleteResult(TypedDict):
 
     `declared` has the paths of files that declare one of the entries, and will enter it again.
     A network may have no withdrawals. Then neither is there, and `kept` tells of the copies; else it is None.
+    `value` tells whether a value was kept under the ID, and is no longer.
     """
 
     id: str
@@ -215,11 +219,12 @@ class DeleteResult(TypedDict):
     left_behind: list[LeftBehindInfo]
     declared: list[str]
     kept: KeptInfo | None
+    value: bool
 
 
 DELETE: Final = Method(
     "delete",
-    "Deletes entries of this machine: the daemon forgets them, and withdraws them from the nodes that hold them.",
+    "Deletes entries of this machine, which are withdrawn from the nodes that hold them, and the value that it keeps.",
     DeleteRequest,
     DeleteResult,
     errors=(Busy, NotTracked, StateError),

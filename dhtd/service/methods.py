@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dhtd.errors import BadRequest, DhtdError, InternalError, NoThread, ShuttingDown, UnknownMethod
-from dhtd.service import entries, info, node, owner, queries, watch
+from dhtd.service import entries, info, node, owner, queries, values, watch
 from dhtd.service.method import Method, Request
 from dhtd.service.params import shown
 
@@ -20,6 +20,7 @@ _ROWS: Final[tuple[Method[Any, Any], ...]] = (
     *info.METHODS,
     *owner.METHODS,
     *watch.METHODS,
+    *values.METHODS,
 )
 METHODS: Final = {method.name: method for method in sorted(_ROWS, key=lambda method: method.name)}
 COMMON: Final[tuple[type[DhtdError], ...]] = (BadRequest, UnknownMethod, InternalError, NoThread, ShuttingDown)

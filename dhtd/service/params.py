@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import binascii
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from dhtd.core.endpoint import check_port, split_host_port
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.names import clean_name
-from dhtd.errors import DhtdError, InvalidCheck, InvalidEndpoint, InvalidId, InvalidPid, InvalidPort, InvalidToken
+from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SEQ_MAX, SIGNATURE_SIZE
+from dhtd.errors import (
+    DhtdError,
+    InvalidCheck,
+    InvalidEndpoint,
+    InvalidId,
+    InvalidPid,
+    InvalidPort,
+    InvalidPublicKey,
+    InvalidToken,
+    InvalidValue,
+)
 from dhtd.service.checks import EVERY_MAX, EVERY_MIN, parse_check
 
 HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
@@ -98,6 +111,59 @@ def check_pid(number: int) -> int:
     return number
 
 
+def check_data(data: bytes) -> bytes:
+    """Return the data of a value; raise `InvalidValue`."""
+    if len(data) > DATA_MAX:
+        raise InvalidValue(f"a value has {DATA_MAX} bytes at most, and this one has {len(data)}")
+    return data
+
+
+def check_salt(salt: bytes) -> bytes:
+    """Return the salt of a value; raise `InvalidValue`."""
+    if len(salt) > SALT_MAX:
+        raise InvalidValue(f"a salt has {SALT_MAX} bytes at most, and this one has {len(salt)}")
+    return salt
+
+
+def check_seq(seq: int) -> int:
+    """Return the seq of a value; raise `InvalidValue`."""
+    if not 0 <= seq <= SEQ_MAX:
+        raise InvalidValue(f"a seq is a number from 0 to {SEQ_MAX}, not {shown(seq)}")
+    return seq
+
+
+def _in_base64(check: Callable[[bytes], bytes]) -> Callable[[str], bytes]:
+    def read(text: str) -> bytes:
+        try:
+            return check(b64decode(text, validate=True))
+        except (binascii.Error, ValueError):
+            raise Misfit(f"is text in base64, not {shown(text)}") from None
+
+    return read
+
+
+def _public_key(text: str) -> bytes:
+    key = _from_hex(text)
+    if len(key) != PUBLIC_KEY_SIZE:
+        raise InvalidPublicKey(f"{shown(text)} is not a public key: {2 * PUBLIC_KEY_SIZE} hex digits")
+    return key
+
+
+def _signature(text: str) -> bytes:
+    signature = _from_hex(text)
+    if len(signature) != SIGNATURE_SIZE:
+        raise InvalidValue(f"{shown(text)} is not a signature: {2 * SIGNATURE_SIZE} hex digits")
+    return signature
+
+
+def _from_hex(text: str) -> bytes:
+    """Return the bytes that hex digits spell; none for another text."""
+    try:
+        return binascii.unhexlify(text)
+    except ValueError:
+        return b""
+
+
 def _host_ports(texts: list[object]) -> tuple[HostPort, ...]:
     wanted = [text for text in texts if isinstance(text, str)]
     if not texts or len(wanted) < len(texts):
@@ -182,5 +248,10 @@ PORT: Final = Kind("port", (int,), "a whole number", check_port, (InvalidPort,))
 WANTED_ENTRIES: Final = Kind("array of object", (list,), "an array", _wanted_entries, (InvalidId, InvalidPort))
 WATCHED_IDS: Final = Kind("array of object", (list,), "an array", _watched_ids, (InvalidId,))
 TOKEN: Final = Kind("text", (str,), "text", parse_token, (InvalidToken,))
+DATA: Final = Kind("text", (str,), "text in base64", _in_base64(check_data), (InvalidValue,))
+SALT: Final = Kind("text", (str,), "text in base64", _in_base64(check_salt), (InvalidValue,))
+SEQ: Final = Kind("integer", (int,), "a whole number", check_seq, (InvalidValue,))
+PUBLIC_KEY: Final = Kind("text", (str,), "text", _public_key, (InvalidPublicKey,))
+SIGNATURE: Final = Kind("text", (str,), "text", _signature, (InvalidValue,))
 HOST_PORT: Final = Kind("endpoint", (str,), "text", split_host_port, _NO_ENDPOINT)
 HOST_PORTS: Final = Kind("array of endpoint", (list,), "an array", _host_ports, _NO_ENDPOINT)

@@ -144,7 +144,11 @@ def test_pages_and_program_have_the_same_commands() -> None:
 
 
 def test_every_method_has_its_verb() -> None:
-    assert METHODS.keys() - command("dht.1").commands.keys() == {"complete", "enter-many"}  # TAB, and enter
+    assert METHODS.keys() - command("dht.1").commands.keys() == {
+        "complete",
+        "drop",
+        "enter-many",
+    }  # TAB, delete and enter
 
 
 def test_each_command_lists_its_options() -> None:

@@ -51,6 +51,7 @@ from dhtd.service.methods import COMMON, METHODS
 from dhtd.service.node import UnreachedHost
 from dhtd.service.params import TOKEN_MAX, WATCHED_MAX
 from dhtd.service.queries import NamedNode
+from dhtd.service.values import FoundValue, StaleCopy, ValueInfo
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,7 @@ SOURCE = PAGE.read_text(encoding="utf-8")
 OBJECTS: dict[str, Any] = {
     "bucket": BucketInfo,
     "family": FamilyInfo,
+    "found value": FoundValue,
     "held entry": HeldInfo,
     "kept copies": KeptInfo,
     "lease": LeaseInfo,
@@ -71,8 +73,10 @@ OBJECTS: dict[str, Any] = {
     "left endpoint": LeftBehindInfo,
     "replica": Replica,
     "routing table": RoutingTableInfo,
+    "stale copy": StaleCopy,
     "statistics": Stats,
     "unreached host": UnreachedHost,
+    "value": ValueInfo,
     "watches": WatchesInfo,
 }
 CODES = {code for error in vars(errors).values() if (code := getattr(error, "code", None))}

@@ -1,16 +1,15 @@
-"""`dht enter` and `dht delete`: what this machine serves."""
+"""`dht enter`: what this machine serves."""
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from dhtd.cli.arguments import parse_key, parse_port
-from dhtd.cli.completion.candidates import complete_file, complete_id, complete_own_id, complete_own_port
-from dhtd.cli.output import CommandVerb, Failure, JsonOption, NameOption, Verb, ask, command_of, session
+from dhtd.cli.completion.candidates import complete_file, complete_id
+from dhtd.cli.output import CommandVerb, Failure, JsonOption, NameOption, command_of, session
 from dhtd.cli.told import Told, holders_of, named
 from dhtd.cli.verbs.enter_guarded import guard_of, run
 from dhtd.cli.verbs.enter_list import enter_list
@@ -108,38 +107,6 @@ def enter(
         )
 
 
-def delete(
-    context: typer.Context,
-    id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_own_id, show_default=False
-        ),
-    ],
-    port: Annotated[
-        str | None,
-        typer.Argument(metavar="[PORT]", help="Only this port.", autocompletion=complete_own_port, show_default=False),
-    ] = None,
-    *,
-    name: NameOption = False,
-    json: JsonOption = False,
-) -> None:
-    """This machine no longer serves ID. Prints the ports that were entered."""
-    from dhtd.service.entries import DELETE
-
-    options = session(context, json=json)
-    with options.client() as client:
-        only = None if port is None else parse_port(port)
-        key = parse_key(id, name=name)
-        told = ask(client, DELETE, id=key.id, port=only, name=key.name)
-        options.show(told, told.texts("removed"), client)
-    options.note(f"{named(told)}{_withdrawn(told)}")
-    for file in told.texts("declared"):
-        options.note(
-            f"{file} declares it, and enters it again when dhtd starts or reads its files again: remove it there"
-        )
-
-
 def _entered(told: Told, *, wait: bool) -> str:
     return f"{named(told)}{_how(told, holders_of(told), wait=wait)}"
 
@@ -153,32 +120,6 @@ def _how(told: Told, holders: int | None, *, wait: bool) -> str:
     if holders == 0:
         return "kept on disk, but no other node holds it yet; published as soon as one is found: see dht bootstrap"
     return f"on {count(holders, 'node')}; {_again(told)}"
-
-
-def _withdrawn(told: Told) -> str:
-    if told.value("kept") is not None:
-        return _kept(told.part("kept"))
-    withdrawn = f"withdrawn from {count(told.number('withdrawn'), 'node')}"
-    pending = told.number("pending")
-    if pending:
-        withdrawn += f"; {count(pending, 'node')} did not answer, and will be asked again"
-    for left in told.parts("left_behind"):
-        expires = left.number("expires_in_s")
-        until = "it expires" if expires is None else f"it expires in {_minutes(expires)}"
-        withdrawn += f"; {left.text('endpoint')} is found until {until}: this machine has another address now"
-    return withdrawn
-
-
-def _kept(kept: Told) -> str:
-    nodes, expires = kept.number("nodes"), kept.number("expires_in_s")
-    if nodes == 0:
-        return "this network has no withdrawals, but no node holds a copy"
-    within = "" if expires is None else f" within {_minutes(expires)}"
-    return f"this network has no withdrawals: the copies at {count(nodes, 'node')} expire by themselves{within}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{max(1, math.ceil(seconds / 60))} min"
 
 
 def _too_few(told: Told, holders: int, wanted: int) -> str:
@@ -199,12 +140,10 @@ def _again(told: Told) -> str:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
+    """Add the verb."""
     examples = (
         "dht enter wiki.example.org 8080 --check http://127.0.0.1:8080/\n"
         "dht enter wiki.example.org 8080 -- ./server --port 8080\n"
         "dht enter --file services.txt"
     )
     app.command(cls=CommandVerb, epilog=examples)(enter)
-    examples = "dht delete --name wiki.example.org\ndht delete --name wiki.example.org 8080"
-    app.command(cls=Verb, epilog=examples)(delete)

@@ -46,7 +46,7 @@ def key(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Make a key that signs values, in a new file that only you can read, or show a key's public key.
+    """Make a key that signs values, or show its public half.
 
     Prints the public key in hexadecimal, and as pk: and z-base-32.
     """

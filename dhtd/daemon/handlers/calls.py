@@ -8,11 +8,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Event
+from dhtd.core.events import Event, LookupStats
 from dhtd.core.ids import Id
-from dhtd.daemon.driver import Driver, Start
+from dhtd.daemon.driver import SHOWN, Driver, Start
+from dhtd.daemon.report import milliseconds
 from dhtd.service import method as service
+from dhtd.service.entries import Stats
 from dhtd.service.method import Caller, Emit, Leave, Method, Request, Result, Stream
+
+NO_PEERS: Final = "this node knows no other node: name one with dht bootstrap HOST:PORT, or dhtd start --bootstrap"
 
 Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Result)
@@ -93,3 +97,26 @@ class Handlers(ABC):
     def format(self, id: Id) -> str:
         """Return an ID as clients see it."""
         return self._node.codec.traits.keyspace.format(id)
+
+    def why_nobody(self) -> str:
+        """Say why no other node was asked."""
+        known = len(self._node.overlays.contacts())
+        joins = self._node.memberships.endpoints_to_join_by()
+        if not known and joins:
+            where = self.texts(joins[:SHOWN])
+            return f"this node is still alone: nobody has answered at {where}. See dht status, or dht bootstrap"
+        if not known:
+            return NO_PEERS
+        return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"
+
+
+def stats_of(stats: LookupStats) -> Stats:
+    """Return the course of a search as clients see it."""
+    return {
+        "hops": stats.hops,
+        "queries": stats.queries,
+        "responses": stats.responses,
+        "timeouts": stats.timeouts,
+        "elapsed_ms": milliseconds(stats.elapsed),
+        "first_ms": None if stats.first is None else milliseconds(stats.first),
+    }

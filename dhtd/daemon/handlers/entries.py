@@ -11,17 +11,18 @@ from typing import Final
 import trio
 
 from dhtd.control.threads import in_thread
-from dhtd.core.events import CannotWithdraw, LookupDone, LookupProgress, LookupStats, Published, Withdrawn
+from dhtd.core.events import CannotWithdraw, LookupDone, LookupProgress, Published, Withdrawn
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer, RecordKey
-from dhtd.daemon.driver import SHOWN, Driver, Ongoing
+from dhtd.daemon.driver import Driver, Ongoing
 from dhtd.daemon.guards.guard import Checked
 from dhtd.daemon.guards.listening import is_listening
 from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.guards.wanted import guard_of
-from dhtd.daemon.handlers.calls import Call, Handlers, answer, answer_caller, stream
+from dhtd.daemon.handlers.calls import Call, Handlers, answer, answer_caller, stats_of, stream
 from dhtd.daemon.own_entries import OwnEntries, Wanted
-from dhtd.daemon.report import NodeReport, milliseconds
+from dhtd.daemon.own_values import OwnValues
+from dhtd.daemon.report import NodeReport
 from dhtd.errors import NoPeers, NoThread, NotTracked
 from dhtd.service.entries import (
     DELETE,
@@ -37,21 +38,22 @@ from dhtd.service.entries import (
     LookupEvent,
     LookupRequest,
     LookupResult,
-    Stats,
 )
 from dhtd.service.method import Caller, Emit
 
 LookAtPort = Callable[[int], Awaitable[bool | None]]  # see `look_at_port`
 
 AT_ONCE: Final = 32  # publications of one client
-NO_PEERS: Final = "this node knows no other node: name one with dht bootstrap HOST:PORT, or dhtd start --bootstrap"
 
 
 class Entries(Handlers):
     """Enters, looks up and deletes, and waits for the network to do it."""
 
-    def __init__(self, driver: Driver, own: OwnEntries, report: NodeReport, look_at_port: LookAtPort) -> None:
+    def __init__(
+        self, driver: Driver, own: OwnEntries, values: OwnValues, report: NodeReport, look_at_port: LookAtPort
+    ) -> None:
         super().__init__(driver)
+        self._values = values
         self._look_at_port = look_at_port
         self._own = own
         self._report = report
@@ -137,25 +139,35 @@ class Entries(Handlers):
     async def _lookup(self, request: LookupRequest, emit: Emit[LookupEvent]) -> LookupResult:
         with self._driver.begin(lambda now: self._node.commands.lookup(request.id, now)) as lookup:
             while isinstance(event := await lookup.event(), LookupProgress):
-                await emit({"peers": [self.text(peer) for peer in event.endpoints], "stats": _stats(event.stats)})
+                await emit({"peers": [self.text(peer) for peer in event.endpoints], "stats": stats_of(event.stats)})
                 if request.first and event.endpoints:
                     break
         assert isinstance(event, LookupDone | LookupProgress)
         if not event.endpoints and not event.stats.queries:
-            raise NoPeers(self._why_nobody())
+            raise NoPeers(self.why_nobody())
         peers = [self.text(peer) for peer in event.endpoints]
         name = request.name or self._driver.labels.name(request.id)
         return {
             "id": self.format(request.id),
             "name": name,
             "peers": peers,
-            "stats": _stats(event.stats),
+            "stats": stats_of(event.stats),
             "complete": isinstance(event, LookupDone) and event.complete,
         }
 
     async def _delete(self, request: DeleteRequest) -> DeleteResult:
         id, labels = request.id, self._driver.labels
-        withdrawal, removed, name = await self._own.delete(id, request.port)
+        name = labels.name(id)
+        # 1. An ID may have a value as well: the hash of a file is the ID of both.
+        dropped = request.port is None and await self._values.drop(id)
+        # 2. Its entries.
+        withdrawal: Ongoing | None = None
+        removed: list[int] = []
+        try:
+            withdrawal, removed, name = await self._own.delete(id, request.port)
+        except NotTracked:
+            if not dropped:
+                raise
         event = None if withdrawal is None else await _withdrawn(withdrawal)
         files = [labels.declared.get(RecordKey.of(id, Peer.on(port))) for port in removed]
         result: DeleteResult = {
@@ -167,6 +179,7 @@ class Entries(Handlers):
             "left_behind": [],
             "kept": None,
             "declared": sorted({file for file in files if file is not None}),
+            "value": dropped,
         }
         if isinstance(event, Withdrawn):
             result["withdrawn"], result["pending"] = event.nodes, event.silent
@@ -181,16 +194,6 @@ class Entries(Handlers):
 
     def _seconds_until(self, time: float) -> float:
         return max(0.0, time - self._driver.clock())
-
-    def _why_nobody(self) -> str:
-        known = len(self._node.overlays.contacts())
-        joins = self._node.memberships.endpoints_to_join_by()
-        if not known and joins:
-            where = self.texts(joins[:SHOWN])
-            return f"this node is still alone: nobody has answered at {where}. See dht status, or dht bootstrap"
-        if not known:
-            return NO_PEERS
-        return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"
 
 
 async def _replicas(request: EnterRequest, publication: Ongoing, deadline: float) -> tuple[Contact, ...]:
@@ -219,14 +222,3 @@ async def look_at_port(port: int) -> bool | None:
         return await in_thread(partial(is_listening, port))
     except NoThread:
         return None  # nobody is helped by an error: the entry is there
-
-
-def _stats(stats: LookupStats) -> Stats:
-    return {
-        "hops": stats.hops,
-        "queries": stats.queries,
-        "responses": stats.responses,
-        "timeouts": stats.timeouts,
-        "elapsed_ms": milliseconds(stats.elapsed),
-        "first_ms": None if stats.first is None else milliseconds(stats.first),
-    }

@@ -13,7 +13,10 @@ from dhtd.service.methods import METHODS
 from dhtd.service.params import HOST_PORT, ID
 
 VERBS: dict[str, Any] = typer.main.get_command(client.app).commands  # type: ignore[attr-defined]
-BY_ITSELF = {"within_s", "attached"}  # follow from --timeout, and from the command behind --
+BY_ITSELF = {
+    *("within_s", "attached"),  # follow from --timeout, and from the command behind --
+    *("data", "public_key", "signature", "keep"),  # from TEXT or --file, from ID or --key, and from --once
+}
 
 
 def parameters(verb: str) -> dict[str, Any]:

@@ -286,6 +286,7 @@ async def test_delete_withdraws_one_port_or_all(autojump_clock: MockClock, tmp_p
             "left_behind": [],
             "kept": None,
             "declared": [],
+            "value": False,
         }
         assert result == {**told, "removed": [81]}
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80), (KEY, 82)}
@@ -331,6 +332,7 @@ async def test_delete_tells_when_copies_expire(autojump_clock: MockClock, tmp_pa
             "pending": 0,
             "left_behind": [],
             "declared": [],
+            "value": False,
         }
         assert not tracked(one.driver) | one.disk.entries
         assert kept["nodes"] == 1

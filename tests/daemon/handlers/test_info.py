@@ -100,6 +100,7 @@ async def test_info_shows_holders_left_after_a_delete(autojump_clock: MockClock,
             "left_behind": [],
             "kept": None,
             "declared": [],
+            "value": False,
         }
         assert result == {**told, "removed": [80]}
         info = await one.ask(InfoRequest("withdrawals"))

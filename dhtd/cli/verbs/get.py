@@ -1,0 +1,165 @@
+"""`dht get`: a value, byte for byte."""
+
+from __future__ import annotations
+
+import binascii
+import json as json_module
+import sys
+from base64 import b64decode
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from dhtd.cli.completion.candidates import complete_id
+from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
+from dhtd.cli.sought import Sought, parse_sought
+from dhtd.cli.streams import put_bytes
+from dhtd.cli.told import Told
+from dhtd.errors import Conflict, DhtdError, NoAnswer, NotFound, UsageError
+from dhtd.words import count
+
+SoughtArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="64 hex digits, or pk: and a public key.", autocompletion=complete_id, show_default=False
+    ),
+]
+SaltOption = Annotated[
+    str | None,
+    typer.Option("--salt", metavar="S", help="ID is a public key, and S tells its values apart.", show_default=False),
+]
+
+
+def get(
+    context: typer.Context,
+    id: SoughtArgument,
+    *,
+    salt: SaltOption = None,
+    all: Annotated[bool, typer.Option("--all", help="Show every value found, with its holders.")] = False,
+    first: Annotated[bool, typer.Option("--first", help="End with the first value found; it may be old.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if the owner has signed two values.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Get the value under an ID, or the newest one of a public key. Prints its bytes as they are."""
+    options = session(context, json=json)
+    if first and (all or strict):
+        raise UsageError("--first ends with one value, and --all and --strict wait for others: give one of them")
+    told = found_at(options, parse_sought(id, salt), all=all, first=first)
+    if strict and told.flag("conflict"):
+        raise Failure(Conflict(_conflict(told)), told.body)
+    if options.json:
+        options.show(told, [])
+    elif all:
+        options.show(told, _lines(told))
+    else:
+        _print(data_of(told))
+    _finish(options, told, first=first)
+
+
+def found_at(options: Session, places: list[Sought], *, all: bool = False, first: bool = False) -> Told:
+    """Return what the daemon tells of the value at the first of these places where there is one.
+
+    Raises a `Failure` if there is none.
+    """
+    from dhtd.service.values import GET
+
+    answers = []
+    for place in places:
+        with options.client() as client:
+            wanted = {**place.parameters(), "all": all or None, "first": first or None}
+            *_, told = (Told(answer) for answer in client.stream(GET, **wanted))
+        if isinstance(told.value("data"), str):
+            return told
+        answers.append(told)
+        if "data" not in told.body or not told.part("stats").number("responses"):
+            break  # the next place would fare no better
+    raise Failure(_failure(answers[-1]), answers[0].body)
+
+
+def data_of(told: Told) -> bytes:
+    """Return the bytes of a value."""
+    try:
+        return b64decode(str(told.value("data")), validate=True)
+    except (binascii.Error, ValueError):
+        raise DhtdError("the daemon does not tell the value: is it of another version than this dht?") from None
+
+
+def _failure(told: Told) -> DhtdError:
+    """Return why there is no value: an outage is no "no"."""
+    if "data" not in told.body:
+        return DhtdError("the daemon does not tell the value: is it of another version than this dht?")
+    stats = told.part("stats")
+    answered, silent = stats.number("responses"), stats.number("timeouts")
+    if not answered:
+        asked = f"{count(silent, 'node')} near it {'was' if silent == 1 else 'were'} asked"
+        return NoAnswer(f"nobody answers, so whether there is a value is not known: {asked}. See dht status")
+    besides = f", and {silent} did not" if silent else ""
+    heard = f"{count(answered, 'node')} near it answered{besides}"
+    if told.flag("complete"):
+        return NotFound(f"no value is there: {heard}")
+    return NotFound(f"no value was found, but not all nodes that may hold one were heard: {heard}")
+
+
+def _print(data: bytes) -> None:
+    """Write the bytes as they are. On a terminal, a line that does not end is ended on stderr."""
+    is_terminal = sys.stdout.isatty()
+    if is_terminal and not _is_readable(data):
+        raise UsageError(f"{count(len(data), 'byte')} that are no text for a terminal: add > FILE, or --json")
+    put_bytes(data)
+    sys.stdout.flush()
+    if is_terminal and data and not data.endswith(b"\n"):
+        sys.stderr.write("\n")
+
+
+def _is_readable(data: bytes) -> bool:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\n\t" for character in text)
+
+
+def _lines(told: Told) -> Iterator[str]:
+    for value in told.parts("values"):
+        data = data_of(value)
+        text = value.value("text")
+        shown = json_module.dumps(text) if isinstance(text, str) else f"base64:{value.text('data')}"
+        yield f"value {value.text('seq')} {len(data)} {shown}"
+        for holder in value.parts("holders"):
+            yield f"holder {holder.text('node_id')} {holder.text('endpoint')}"
+
+
+def _conflict(told: Told) -> str:
+    return f"the owner of the key has signed several values with seq {told.text('seq')}: dht get --all shows them"
+
+
+def _finish(options: Session, told: Told, *, first: bool) -> None:
+    """Say what there is to say about the value that was printed."""
+    stats, is_signed = told.part("stats"), told.value("seq") is not None
+    if is_signed and told.flag("complete") is False and not first:
+        if stats.number("responses") == 0:
+            options.note("nobody else answers: this is what this node has itself. See dht status")
+        else:
+            options.note("not all nodes that may hold a newer value were heard")
+    if told.flag("conflict"):
+        options.note(_conflict(told))
+    stale = len(told.parts("stale"))
+    if stale:
+        options.note(f"{count(stale, 'node')} held an older value, and {'was' if stale == 1 else 'were'} sent this one")
+    if not options.json and sys.stderr.isatty():
+        seq = f"seq {told.text('seq')}; " if is_signed else ""
+        options.note(
+            f"{seq}on {count(len(told.parts('copies')), 'node')}; {count(stats.number('queries'), 'query')},"
+            f" {count(stats.number('responses'), 'node')} answered, {stats.number('elapsed_ms') or 0:.0f} ms"
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    examples = (
+        'dht get "$(dht put hello)"\n'
+        "dht get pk:331r8yt8p9zzgz88675o9kmsgcpxugjmxoteb16onic8s1wjyxno --salt news\n"
+        "dht get 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 --all"
+    )
+    app.command(cls=Verb, epilog=examples)(get)

@@ -1,0 +1,329 @@
+"""`dht put` and `dht keep`: values that this machine keeps in the network."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from dhtd.cli.completion.candidates import complete_file
+from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
+from dhtd.cli.sought import Sought, in_base64, parse_salt, parse_sought
+from dhtd.cli.told import Told, holders_of
+from dhtd.cli.verbs.get import SaltOption, SoughtArgument, data_of, found_at
+from dhtd.errors import (
+    Conflict,
+    DhtdError,
+    InvalidValue,
+    NetworkFailure,
+    NewerValue,
+    NoAnswer,
+    NotFound,
+    OtherValue,
+    TooFewReplicas,
+    UsageError,
+)
+from dhtd.words import count
+
+if TYPE_CHECKING:
+    from dhtd.service.method import Method
+
+ReplicasOption = Annotated[
+    int | None,
+    typer.Option("--min-replicas", metavar="N", help="Fail if fewer nodes than this take it.", show_default=False),
+]
+
+
+class Signing(NamedTuple):
+    """How a value is signed."""
+
+    seed: bytes
+    salt: bytes
+    seq: int | None
+    cas: int | None
+
+
+def put(
+    context: typer.Context,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="The value; - is stdin.", show_default=False)
+    ] = None,
+    *,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="PATH",
+            help="The value is this file's content; - is stdin.",
+            autocompletion=complete_file,
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="KEYFILE",
+            help="Sign with this key, so that the value can be replaced by a newer one.",
+            autocompletion=complete_file,
+            show_default=False,
+        ),
+    ] = None,
+    salt: Annotated[
+        str | None,
+        typer.Option("--salt", metavar="S", help="Tells several values of one key apart.", show_default=False),
+    ] = None,
+    seq: Annotated[
+        int | None,
+        typer.Option(
+            "--seq",
+            metavar="N",
+            help="The number of this value, instead of the time in microseconds.",
+            show_default=False,
+        ),
+    ] = None,
+    cas: Annotated[
+        int | None,
+        typer.Option("--cas", metavar="N", help="Replace the value with this seq, and no other.", show_default=False),
+    ] = None,
+    empty: Annotated[bool, typer.Option("--empty", help="Replace the signed value by one without data.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Put it, and do not keep it: it lasts a day.")] = False,
+    min_replicas: ReplicasOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Store a value in the network, and keep it there. Prints its ID.
+
+    A value has at most 1000 bytes. Its ID is their SHA-256, or with --key that of the public key and the salt.
+    """
+    options = session(context, json=json)
+    wanted = _wanted(min_replicas)
+    if once and min_replicas is None:
+        wanted = 1
+    if (text is not None) + (file is not None) + empty != 1:
+        raise UsageError("give a TEXT, --file PATH or --empty: one of them")
+    if key is None:
+        _refuse_without_key({"--salt": salt, "--seq": seq, "--cas": cas, "--empty": empty or None})
+    data = b"" if empty else _data(text, file)
+    more = {"keep": False if once else None, "min_replicas": wanted or None}
+    if key is None:
+        told = _put(options, {"data": in_base64(data), **more}, None)
+    else:
+        signing = _signing(key, salt, seq, cas)
+        told = _put_signed(options, signing, data, more)
+    if text == "":
+        options.note("the value is empty: is a variable empty that should hold it?")
+    _finish(options, told, wanted)
+
+
+def keep(
+    context: typer.Context,
+    id: SoughtArgument,
+    *,
+    salt: SaltOption = None,
+    min_replicas: ReplicasOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Keep the value of somebody else in the network. Prints its ID."""
+    from dhtd.service.values import KEEP
+
+    options = session(context, json=json)
+    wanted = _wanted(min_replicas)
+    *likelier, last = parse_sought(id, salt)
+    for place in likelier:
+        with suppress(NotFound):
+            told = _ask(options, KEEP, {**place.parameters(), "min_replicas": wanted or None})
+            break
+    else:
+        told = _ask(options, KEEP, {**last.parameters(), "min_replicas": wanted or None})
+    _finish(options, told, wanted)
+
+
+def _wanted(min_replicas: int | None) -> int:
+    if min_replicas is not None and min_replicas < 0:
+        raise UsageError(f"--min-replicas {min_replicas}: give a number from 0 up")
+    return min_replicas or 0
+
+
+def _refuse_without_key(given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option} is for a signed value: give --key KEYFILE, which dht key new makes")
+
+
+# What is put
+
+
+def _data(text: str | None, path: str | None) -> bytes:
+    """Return the bytes of a value; raise `InvalidValue` if there are too many."""
+    from dhtd.service.params import check_data
+
+    if text is not None and text != "-":
+        return check_data(os.fsencode(text))
+    path = path if path is not None else "-"
+    if not path:
+        raise UsageError("--file is empty: give the path of a file, or - for stdin")
+    return _read(path)
+
+
+def _read(path: str) -> bytes:
+    from dhtd.core.records import DATA_MAX
+
+    try:
+        with open(0 if path == "-" else path, "rb") as file:  # noqa: PTH123 - a descriptor is no path
+            data = file.read(DATA_MAX + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > DATA_MAX:
+        what = "the standard input" if path == "-" else path
+        raise InvalidValue(
+            f"{what} has more than {DATA_MAX} bytes, which are the most that a value has: put what leads to it, such as"
+            " its hash or its address"
+        )
+    return data
+
+
+def _signing(key: str, salt: str | None, seq: int | None, cas: int | None) -> Signing:
+    from dhtd.config import signing_key
+    from dhtd.service.params import check_seq
+
+    if seq is not None and cas is not None:
+        raise UsageError("--seq says the number of this value, and --cas that of the one before: give one of them")
+    if not key:
+        raise UsageError("--key is empty: name the file of a key")
+    for number in (seq, cas):
+        if number is not None:
+            check_seq(number)
+    return Signing(signing_key.read(Path(key), os.environ), parse_salt(salt or ""), seq, cas)
+
+
+# Signed values
+
+
+def _put_signed(options: Session, signing: Signing, data: bytes, more: dict[str, Any]) -> Told:
+    """Look what is there, sign a newer value, and put it."""
+    from dhtd.wire.signatures import public_key, signed
+
+    place = Sought(None, public_key(signing.seed), signing.salt)
+    there, is_known = _there(options, place)
+    seq, cas = _numbers(signing, there, data, is_known=is_known)
+    value = signed(signing.seed, signing.salt, seq, data)
+    parameters = {
+        "data": in_base64(data),
+        "public_key": value.public_key.hex(),
+        "salt": in_base64(value.salt),
+        "seq": seq,
+        "signature": value.signature.hex(),
+        "cas": cas,
+    }
+    return _put(options, {**parameters, **more}, place)
+
+
+def _there(options: Session, place: Sought) -> tuple[Told | None, bool]:
+    """Return the value that is there, and whether that is known: in an outage it is not."""
+    try:
+        return found_at(options, [place]), True
+    except Failure as failure:
+        if not isinstance(failure.error, NotFound | NoAnswer):
+            raise
+        return None, isinstance(failure.error, NotFound)
+    except NetworkFailure:
+        return None, False
+
+
+def _numbers(signing: Signing, there: Told | None, data: bytes, *, is_known: bool) -> tuple[int, int | None]:
+    """Return the seq of a new value, and that of the value which it replaces; raise if it cannot replace that."""
+    from dhtd.core.records import SEQ_MAX
+
+    known = None if there is None else there.value("seq")
+    if signing.cas is not None and signing.cas != known:
+        if not is_known:
+            raise NoAnswer("nobody answers, so whether the value with this seq is there is not known. See dht status")
+        what = "no value is there" if there is None else f"the value that is there has seq {known}"
+        raise _refused(OtherValue(f"{what}, and --cas {signing.cas} is to replace another one"), there)
+    if there is None or not isinstance(known, int):
+        return _now() if signing.seq is None else signing.seq, None
+    if signing.seq is None:
+        if known >= SEQ_MAX:
+            raise _refused(NewerValue(f"the value that is there has seq {known}: there is no higher one"), there)
+        return max(known + 1, _now()), known
+    higher = "give a higher one"
+    if signing.seq < known:
+        error = NewerValue(f"the value that is there has seq {known}, and {signing.seq} is lower: {higher}")
+        raise _refused(error, there)
+    if signing.seq == known and data_of(there) != data:
+        raise _refused(Conflict(f"another value with seq {known} is there: {higher}"), there)
+    return signing.seq, None
+
+
+def _now() -> int:
+    """Return the time in microseconds."""
+    return time.time_ns() // 1000
+
+
+def _refused(error: DhtdError, there: Told | None) -> Failure:
+    """Return a failure that shows what is there instead."""
+    return Failure(error, {"found": None if there is None else {key: there.value(key) for key in _FOUND}})
+
+
+_FOUND = ("seq", "data", "text")
+
+
+# The daemon's answer
+
+
+def _put(options: Session, parameters: dict[str, Any], place: Sought | None) -> Told:
+    from dhtd.service.values import PUT
+
+    try:
+        return _ask(options, PUT, parameters)
+    except (Conflict, NewerValue, OtherValue) as error:
+        # Another value came in between.
+        there = None if place is None else _there(options, place)[0]
+        raise _refused(error, there) from None
+
+
+def _ask(options: Session, method: Method[Any, Any], parameters: dict[str, Any]) -> Told:
+    with options.client() as client:
+        return Told(client.ask(method, **parameters, within_s=client.answer_within))
+
+
+def _finish(options: Session, told: Told, wanted: int) -> None:
+    holders, kept = holders_of(told), told.flag("kept")
+    if holders is not None and holders < wanted:
+        again = "It is kept all the same, and tried again, ever more seldom"
+        again = again if kept else "It is not kept: put it again, or without --once"
+        raise Failure(
+            TooFewReplicas(f"{count(holders, 'node')} took the value, of {wanted} wanted. {again}"), told.body
+        )
+    options.show(told, [told.text("id")])
+    seq = told.value("seq")
+    numbered = "" if seq is None else f"seq {seq}, "
+    if holders == 0:
+        options.note(
+            "kept on disk, but no other node holds it yet; put again as soon as one is found: see dht bootstrap"
+        )
+    elif kept:
+        options.note(f"{numbered}on {count(holders, 'node')}; kept there until dht delete {told.text('id')}")
+    else:
+        options.note(f"{numbered}on {count(holders, 'node')}; it lasts a day")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    examples = (
+        "dht put 'see you at noon'\ndht put --file note.txt\ndht put --key blog.key --salt latest --file post.txt"
+    )
+    app.command(cls=Verb, epilog=examples)(put)
+
+
+def register_keep(app: typer.Typer) -> None:
+    """Add the verb that follows `get`."""
+    examples = (
+        "dht keep 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\n"
+        "dht keep pk:331r8yt8p9zzgz88675o9kmsgcpxugjmxoteb16onic8s1wjyxno --salt news"
+    )
+    app.command(cls=Verb, epilog=examples)(keep)

@@ -1,0 +1,205 @@
+"""Serves the methods about values: get, put, keep and drop."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import cast
+
+import trio
+
+from dhtd.core.events import GetDone, GetProgress, ValuePut
+from dhtd.core.ids import Id
+from dhtd.core.messages import ERROR_CAS, ERROR_SEQ, Contact
+from dhtd.core.records import Immutable, Mutable, Value
+from dhtd.daemon.driver import Driver, Ongoing
+from dhtd.daemon.handlers.calls import Call, Handlers, answer, stats_of, stream
+from dhtd.daemon.own_values import OwnValues
+from dhtd.errors import Conflict, NewerValue, NoAnswer, NoPeers, NotFound, NotTracked, OtherValue
+from dhtd.service.entries import Replica
+from dhtd.service.method import Emit
+from dhtd.service.values import (
+    DROP,
+    GET,
+    KEEP,
+    PUT,
+    DropRequest,
+    DropResult,
+    FoundValue,
+    GetEvent,
+    GetRequest,
+    GetResult,
+    KeepRequest,
+    KeepResult,
+    PutRequest,
+    PutResult,
+    Sought,
+    ValueIdentity,
+    ValueInfo,
+)
+from dhtd.words import count
+
+
+class Values(Handlers):
+    """Gets values, and has them kept in the network."""
+
+    def __init__(self, driver: Driver, own: OwnValues) -> None:
+        super().__init__(driver)
+        self._own = own
+
+    def calls(self) -> tuple[Call, ...]:
+        return stream(GET, self._get), answer(PUT, self._put), answer(KEEP, self._keep), answer(DROP, self._drop)
+
+    # Reading
+
+    async def _get(self, request: GetRequest, emit: Emit[GetEvent]) -> GetResult:
+        key = self._key_of(request)
+        with self._begin_get(request, key, thorough=request.all) as reading:
+            while isinstance(event := await reading.event(), GetProgress):
+                await emit({**_shown(event.value), "stats": stats_of(event.stats)})
+                if request.first:
+                    break
+        assert isinstance(event, GetProgress | GetDone)
+        if event.value is None and not event.stats.queries:
+            raise NoPeers(self.why_nobody())
+        result: GetResult = {
+            "id": self.format(key),
+            **_identity(None),
+            "data": None,
+            "text": None,
+            "signature": None,
+            "copies": [],
+            "stale": [],
+            "conflict": False,
+            "local": False,
+            "complete": False,
+            "values": [],
+            "stats": stats_of(event.stats),
+        }
+        if event.value is not None:
+            result.update(cast("GetResult", _shown(event.value)))
+        if isinstance(event, GetDone):
+            result["copies"] = self._holders(event.copies)
+            result["stale"] = [{**self._holder(each.contact), "seq": _seq(each.value)} for each in event.stale]
+            result["conflict"] = bool(event.conflicting)
+            result["local"], result["complete"] = event.is_ours, event.complete
+            result["values"] = self._all(event) if request.all else []
+        return result
+
+    def _begin_get(self, sought: Sought, key: Id, *, thorough: bool = False) -> Ongoing:
+        signed, get = sought.public_key is not None, self._node.commands.get
+        return self._driver.begin(lambda now: get(key, now, signed=signed, thorough=thorough))
+
+    def _all(self, event: GetDone) -> list[FoundValue]:
+        """Return all values that a get has found, each once: the one that it takes, its rivals, and older ones."""
+        holders: dict[Value, list[Contact]] = {} if event.value is None else {event.value: list(event.copies)}
+        for copy in (*event.conflicting, *event.stale):
+            holders.setdefault(copy.value, []).append(copy.contact)
+        newest_first = sorted(holders, key=lambda value: value.seq if isinstance(value, Mutable) else -1, reverse=True)
+        return [{**_shown(value), "holders": self._holders(holders[value])} for value in newest_first]
+
+    # Writing
+
+    async def _put(self, request: PutRequest) -> PutResult:
+        """Write the value to disk before acknowledging it: from then on it is kept until `drop`."""
+        deadline = trio.current_time() + request.within_s
+        value: Value = Immutable(request.data)
+        if request.public_key is not None:
+            assert request.seq is not None
+            assert request.signature is not None
+            value = Mutable(request.public_key, request.salt or b"", request.seq, request.data, request.signature)
+        wanted = max(1, request.min_replicas)
+        publication = await self._own.put(value, wanted=wanted, cas=request.cas, keep=request.keep)
+        return await self._placed(value, publication, deadline)
+
+    async def _keep(self, request: KeepRequest) -> KeepResult:
+        deadline = trio.current_time() + request.within_s
+        key = self._key_of(request)
+        with self._begin_get(request, key) as reading:
+            while isinstance(event := await reading.event(), GetProgress):
+                pass  # a newer one may follow
+        assert isinstance(event, GetDone)
+        if event.value is None:
+            if not event.stats.queries:
+                raise NoPeers(self.why_nobody())
+            if not event.stats.responses:
+                raise NoAnswer("nobody answers, so whether there is a value is not known. See dht status")
+            raise NotFound(f"no value is there to keep: {count(event.stats.responses, 'node')} near it answered")
+        wanted = max(1, request.min_replicas)
+        publication = await self._own.put(event.value, wanted=wanted, cas=None, keep=True)
+        return {**await self._placed(event.value, publication, deadline)}
+
+    async def _placed(self, value: Value, publication: Ongoing, deadline: float) -> PutResult:
+        """Wait for the nodes that take a value; raise if they hold what it does not replace."""
+        key = self._node.codec.key_of(value)
+        replicas: tuple[Contact, ...] = ()
+        with publication, trio.move_on_at(deadline):
+            event = await publication.event()
+            assert isinstance(event, ValuePut)
+            if event.cancelled:
+                raise NotTracked("the value was deleted or replaced while it was being placed")
+            _refuse(event)
+            replicas = event.replicas
+        return {
+            "id": self.format(key),
+            **_identity(value),
+            "replicas": self._holders(replicas),
+            "kept": self._node.values.own.get(key) is not None,
+        }
+
+    async def _drop(self, request: DropRequest) -> DropResult:
+        key = self._key_of(request)
+        own = self._node.values.own.get(key)
+        if own is None or not await self._own.drop(key):
+            raise NotTracked("this node keeps no value under this ID")
+        return {"id": self.format(key), **_identity(own.value)}
+
+    # Inside
+
+    def _key_of(self, sought: Sought) -> Id:
+        if sought.id is not None:
+            return sought.id
+        assert sought.public_key is not None
+        return self._node.codec.key_of(Mutable(sought.public_key, sought.salt or b"", 0, b"", b""))
+
+    def _holders(self, contacts: Iterable[Contact]) -> list[Replica]:
+        return [self._holder(contact) for contact in contacts]
+
+    def _holder(self, contact: Contact) -> Replica:
+        return {"node_id": self.format(contact.id), "endpoint": self.text(contact.endpoint)}
+
+
+def _refuse(event: ValuePut) -> None:
+    """Raise if other nodes hold a value that this one does not replace."""
+    if event.newer is not None:
+        raise NewerValue(f"a newer value is there, with seq {_seq(event.newer)}: get it, and put again")
+    took = count(len(event.replicas), "node")
+    for refusal in event.refusals:
+        said = f"{took} took it, but not all: one says {refusal.text!r:.80}"
+        if refusal.code == ERROR_CAS:
+            raise OtherValue(f"{said}. Get the value that is there, and put again")
+        if refusal.code == ERROR_SEQ:
+            raise Conflict(f"{said}. Another value with the same seq is there: put again, with a higher one")
+
+
+def _seq(value: Value) -> int | None:
+    return value.seq if isinstance(value, Mutable) else None
+
+
+def _identity(value: Value | None) -> ValueIdentity:
+    if isinstance(value, Mutable):
+        return {"public_key": value.public_key.hex(), "seq": value.seq, "salt": b64encode(value.salt).decode()}
+    return {"public_key": None, "seq": None, "salt": None}
+
+
+def _shown(value: Value) -> ValueInfo:
+    text = None
+    with suppress(UnicodeDecodeError):
+        text = value.data.decode()
+    return {
+        **_identity(value),
+        "data": b64encode(value.data).decode(),
+        "text": text,
+        "signature": value.signature.hex() if isinstance(value, Mutable) else None,
+    }
