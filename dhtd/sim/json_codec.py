@@ -82,7 +82,9 @@ class JsonCodec:
         self._is_bare = bare
         widest = Id(keyspace.size - 1)
         error = dump("error", b"", widest, ERROR_METHOD, " " * _TEXT_MAX)
-        cut = dump("reply", b"", widest, "0" * 2 * IPV6_SIZE, ["0" * 2 * _TOKEN_SIZE, [], [], False])
+        cut = dump(
+            "reply", b"", widest, "0" * 2 * IPV6_SIZE, ["0" * 2 * _TOKEN_SIZE, [], [], False, SEQ_MAX, VALUE_LASTS]
+        )
         # Bytes of a query at least: the answer to a shorter one could be more than three times as long. We pad ours.
         self._query_min = -(-max(len(error), len(cut)) // 3)
 
@@ -279,7 +281,7 @@ class JsonCodec:
         return dump("reply", tid, sender, None if self._is_bare else observed.hex(), body)
 
     def _given(self, request: Request, token: bytes) -> str | None:
-        return token.hex() if type(request) in self.traits.token_from else None
+        return token.hex() if isinstance(request, Get) or type(request) in self.traits.token_from else None
 
     def _padded(self, query: bytes) -> bytes:
         return query.ljust(self._query_min)

@@ -181,10 +181,12 @@ def _asked(codec: Codec, request: Request) -> str:
             return f"watch {_id(codec, key)}"
         case Changed(key=key, added=added, removed=removed):
             return f"changed {_id(codec, key)}: {len(added)} more, {len(removed)} gone"
-        case Get(key=key, token=token):
-            return f"get {_id(codec, key)}{_shown(token)}"
-        case Put(key=key, value=value):
-            return f"put {_id(codec, key)}: {_worth(value)}"
+        case Get(key=key, token=token, seq=seq):
+            newer = "" if seq is None else f", newer than {seq}"
+            return f"get {_id(codec, key)}{newer}{_shown(token)}"
+        case Put(key=key, value=value, cas=cas, lasts=lasts):
+            replaced = "" if cas is None else f", in place of {cas}"
+            return f"put {_id(codec, key)} for {lasts} s: {_worth(value)}{replaced}"
 
 
 def _answered(codec: Codec, body: object) -> str:

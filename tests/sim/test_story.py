@@ -16,12 +16,15 @@ from dhtd.core.messages import (
     Contact,
     FindNode,
     FindValue,
+    Get,
     Ping,
+    Put,
     Query,
     Renew,
     Request,
     Watch,
 )
+from dhtd.core.records import Immutable, Value
 from dhtd.sim import story
 from dhtd.sim.liars import Mute
 from dhtd.sim.links import Nat
@@ -29,11 +32,13 @@ from dhtd.sim.network import Network
 from dhtd.sim.plan import Plan
 from dhtd.sim.simulation import Simulation
 from tests.records import SESSION, to_store, to_withdraw
+from tests.values import by_owner
 
 ASKER, OTHER, KEY = Id(0xAA << 248), Id(0xBB << 248), Id(0xCC << 248)
 TID = bytes.fromhex("0102030405060708")
 HERE, THERE = Endpoint.of("10.0.0.0", 1729), Endpoint.of("10.0.0.1", 1729)
 TOKEN = b"12345678"
+FIXED, SIGNED = Immutable(b"foo"), by_owner(8)  # their keys begin with 2c26b46b and 139e3940
 
 
 def told(net: Network, data: bytes) -> str:
@@ -52,6 +57,19 @@ REQUESTS: dict[str, tuple[Request, str]] = {
     "withdraw": (to_withdraw(KEY, 80, TOKEN), "asks withdraw cc000000 port 80"),
     "renew": (Renew(SESSION, 60, TOKEN), "asks renew for 60 s"),
     "watch": (Watch(KEY, TOKEN, 60, SESSION), "asks watch cc000000"),
+    "get": (Get(KEY), "asks get cc000000"),
+    "get with a token": (Get(KEY, TOKEN), "asks get cc000000, showing a token"),
+    "get of a newer one": (Get(KEY, None, 7), "asks get cc000000, newer than 7"),
+    "get of the rest": (Get(KEY, TOKEN, 7), "asks get cc000000, newer than 7, showing a token"),
+    "put": (Put(KEY, TOKEN, FIXED, None, 60), "asks put 2c26b46b for 60 s: a value of 3 bytes"),
+    "put of a signed value": (
+        Put(KEY, TOKEN, SIGNED, None, 86_400),
+        "asks put 139e3940 for 86400 s: value 8 of 4 bytes",
+    ),
+    "put in place of another": (
+        Put(KEY, TOKEN, SIGNED, 7, 60),
+        "asks put 139e3940 for 60 s: value 8 of 4 bytes, in place of 7",
+    ),
     "changed": (Changed(KEY, 7, (THERE,), ()), "asks changed cc000000: 1 more, 0 gone"),
 }
 
@@ -83,6 +101,25 @@ def test_a_reply_is_told_with_what_it_brings(
     )
     said = told(net, data)
     assert re.sub(r"\d+ endpoints", "63 endpoints", said) == f"bb000000 answers {words} [01020304]"
+
+
+@pytest.mark.parametrize(
+    ("held", "limit", "words"),
+    [
+        (None, 1_000, "2 contacts and no value"),
+        (7, 1_000, "2 contacts and no value after 7"),
+        (FIXED, 1_000, "2 contacts and a value of 3 bytes"),
+        (SIGNED, 1_000, "2 contacts and value 8 of 4 bytes"),
+        (SIGNED, 210, "0 contacts and value 8 of 4 bytes, and there are more"),
+        (SIGNED, 180, "2 contacts and no value, and there are more"),
+    ],
+)
+def test_a_value_is_told_with_its_seq(held: Value | int | None, limit: int, words: str) -> None:
+    net = Network(1)
+    packed = net.codec.pack_contacts([Contact(Id(number), THERE) for number in range(2)])
+    query, room = Query(TID, ASKER, Get(KEY)), Room(limit)
+    data = net.codec.encode_got(query, OTHER, HERE, TOKEN, packed, room, held, 60)
+    assert told(net, data) == f"bb000000 answers {words} [01020304]"
 
 
 def test_the_rest_of_the_arrivals_is_told() -> None:

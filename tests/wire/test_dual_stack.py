@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.codec import Named, Room
-from dhtd.core.endpoint import IPV4_SIZE, Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint, Family
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact, FindNode, FindValue, Found, Message, Query, Reply
-from dhtd.core.policy import DEFAULT
+from dhtd.core.messages import Contact, FindNode, FindValue, Found, Get, Message, Query, Reply
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.records import Immutable
+from dhtd.core.storage.held_values import HeldValue
 from dhtd.wire.native import NativeCodec
-from dhtd.wire.native_layout import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE
+from dhtd.wire.native_layout import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE, GET_SIZE
 from tests.strategies import endpoints4, endpoints6, ids, scaled, tids
 
 CODEC = NativeCodec()
@@ -83,6 +88,7 @@ def test_a_dual_node_pads_for_both_families(tid: bytes, sender: Id, target: Id) 
     data = DUAL.encode_query(tid, sender, FindNode(target))
     assert len(data) == FIND_NODE_SIZE_DUAL == 288
     assert len(DUAL.encode_query(tid, sender, FindValue(target))) == FIND_VALUE_SIZE
+    assert len(DUAL.encode_query(tid, sender, Get(target))) == GET_SIZE
     assert len(CODEC.encode_query(tid, sender, FindNode(target))) == FIND_NODE_SIZE
     assert CODEC._decode(data) == Query(tid, sender, FindNode(target))
 
@@ -91,7 +97,7 @@ def test_a_dual_node_pads_for_both_families(tid: bytes, sender: Id, target: Id) 
 def test_our_own_datagrams_are_read_by_layout(tid: bytes, sender: Id, target: Id) -> None:
     direct = Direct()
     for codec in (CODEC, DUAL):
-        for request in (FindNode(target), FindValue(target)):
+        for request in (FindNode(target), FindValue(target), Get(target)):
             assert direct.decode(codec.encode_query(tid, sender, request)) == Query(tid, sender, request)
 
 
@@ -175,3 +181,37 @@ def test_dual_nodes_are_packed_per_family(of_ipv4: list[Endpoint], of_ipv6: list
     result = CODEC.decode_result(FindNode(ID), reply.body)
     assert isinstance(result, Found)
     assert result.contacts == together.contacts
+
+
+@pytest.mark.parametrize("families", [(Family.IPV4,), (Family.IPV6,), (Family.IPV4, Family.IPV6)], ids=len)
+@pytest.mark.parametrize("at", [AT4, AT6], ids=str)
+def test_a_get_is_answered_like_a_find_value(families: tuple[Family, ...], at: Endpoint) -> None:
+    """From each family, by a node of one or of both: the value, and the same contacts."""
+    node = Node(
+        Id(1), CODEC, rng=Random(1), now=0.0, policy=Policy(exempt_networks=("0.0.0.0/0", "::/0")), families=families
+    )
+    for contact in (*fours(8), *sixes(8)):
+        for overlay in node.overlays:
+            if overlay.family == len(contact.endpoint):
+                overlay.state.answered(contact, 0.1, 0.0)
+    for size in (100, 1_000):
+        value = Immutable(bytes(size))
+        key = CODEC.key_of(value)
+        node.values.held.restore(HeldValue(key, value, at.ip, 1_000.0), 0.0)
+        answers = []
+        for request in (FindValue(key), Get(key)):
+            data = node.handle_datagram(CODEC.encode_query(TID, ID, request), at, 0.0)
+            assert data is not None
+            assert len(data) <= DEFAULT.datagram_sent_max
+            reply = CODEC.decode(data)
+            assert isinstance(reply, Reply)
+            result = CODEC.decode_result(request, reply.body)
+            assert isinstance(result, Found)
+            answers.append(result)
+        found, got = answers
+        assert (got.held, got.lasts) == (value, 1_000)
+        assert set(got.contacts) <= set(found.contacts)
+        assert (got.contacts == found.contacts) is (size == 100)
+        if len(families) == 2:
+            own, other = split(got, at)
+            assert not other or len(own) == 8, "the requester's family goes first"

@@ -39,6 +39,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SEQ_MAX, SIGNATURE_SIZE, Immutable, Mutable
+from dhtd.core.storage.value_shares import VALUE_WEIGHT
 from dhtd.wire import sealed
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import (
@@ -230,6 +231,7 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"[{', '.join(Mutable._fields)}]",
         f"A get without a token should be padded in the same way to exactly {GET_SIZE} bytes",
         f"puts the value at {DEFAULT.k} of the nearest nodes, for {VALUE_LASTS} seconds",
+        f"bytes count, and {VALUE_WEIGHT} more for each value",
         f"the {PUBLIC_KEY_SIZE} to {PUBLIC_KEY_SIZE + SALT_MAX} bytes of a public key and a salt",
         f"A node should name {DEFAULT.k} in all of each family",
         f"pad its find_node to exactly {FIND_NODE_SIZE_DUAL} bytes instead",

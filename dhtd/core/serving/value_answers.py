@@ -57,18 +57,13 @@ class ValueAnswers:
         key, ip = request.key.to_bytes(self._width, "big"), source[:-2]
         proved = request.token is not None and self._tokens.is_valid(request.token, ip, key, now)
         room = self._rooms.whole if proved else self._rooms[size]
-        packed, others = None, None
-        for overlay in self._overlays:
-            near = overlay.state.answers.packed_for(source, request.key)
-            if len(source) == overlay.family:
-                packed = near
-            else:
-                others = near
-        assert packed is not None
+        # The contacts of the requester's family come first: its own, or ours where we have only one.
+        overlays = sorted(self._overlays, key=lambda overlay: overlay.family != len(source))
+        packed, *others = [overlay.state.answers.packed_for(source, request.key) for overlay in overlays]
         token = b"" if self._values.held.refuses_newcomer(request.key, ip) else self._tokens.issue(ip, key, now)
         held, lasts = self._values.answer(request, now)
         own_id = self._overlays.own_id_towards(source)
-        return self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
+        return self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, *others)
 
     def put(self, query: Query, request: Put, source: Endpoint, now: float) -> bytes:
         """Hold a value, if its sender has proved its address, or say why not."""
