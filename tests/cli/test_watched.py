@@ -49,6 +49,12 @@ def test_an_outage_is_a_change_and_its_end() -> None:
     ]  # fmt: skip
 
 
+def test_an_outage_keeps_nothing_that_the_same_daemon_takes_away() -> None:
+    watched = Watched(Key(ID, None))
+    watched.take(event(ONE, TWO))
+    assert differences(watched, event(ONE, TWO, holders=0), event(ONE, holders=0)) == [((), ()), ((), (TWO,))]
+
+
 def test_a_new_daemon_that_knows_nothing_takes_nothing_away() -> None:
     watched = Watched(Key(ID, None))
     watched.take(event(ONE, TWO))

@@ -133,6 +133,14 @@ def test_each_event_is_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.now == pytest.approx(1_005.0, abs=0.01)
 
 
+def test_an_event_of_another_id_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, [{**event(ONE), "id": "08" * 32}, {**event(ONE), "id": None}, event(TWO)])
+    with world.watching() as ours:
+        turns = list(ours.turns(1_001.0))
+    assert turns[:2] == [None, None]
+    assert changes(turns) == [((TWO,), ())]
+
+
 def test_names_are_asked_for_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, [event()])
     with world.watching(Key(ID, None), Key("08" * 32, "wiki"), Key(ID, "again")) as ours:

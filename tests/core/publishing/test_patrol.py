@@ -128,6 +128,16 @@ def test_few_are_asked_at_once_and_none_twice() -> None:
     assert pinged(bench.sent()) == [66, 67]
 
 
+def test_each_answer_makes_room_for_the_next_ping() -> None:
+    bench = publishing(policy=replace(POLICY, verifications=2))
+    suspect(bench, 64, 65, 66, 67)
+    first, second = bench.sent()
+    answer(bench, first)
+    assert pinged(bench.sent()) == [66]
+    bench.refuse(second, 65)
+    assert pinged(bench.sent()) == [67]
+
+
 def test_many_losses_have_further_nodes_asked() -> None:
     bench = publishing(1, 2, 16)
     for number in (100, 101):

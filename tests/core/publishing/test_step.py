@@ -6,9 +6,10 @@ from random import Random
 
 import pytest
 
-from dhtd.core.publishing.step import _TOGETHER, JITTER, Step
+from dhtd.core.publishing.step import JITTER, Step
 
 PERIOD, RATE = 20.0, 10.0
+TOGETHER = 16  # holders that are asked at once
 
 
 def next_for(step: Step, now: float, *, slot: float = 0.5, holders: int = 1) -> float:
@@ -27,14 +28,14 @@ def test_steps_differ_from_node_to_node() -> None:
 
 def test_few_holders_have_one_step() -> None:
     step = Step(Random(1))
-    assert len({next_for(step, 0.0, slot=slot, holders=_TOGETHER) for slot in (0.0, 0.3, 1.0)}) == 1
+    assert len({next_for(step, 0.0, slot=slot, holders=TOGETHER) for slot in (0.0, 0.3, 1.0)}) == 1
 
 
 def test_more_holders_are_asked_one_after_another() -> None:
     step = Step(Random(1))
-    first = next_for(step, 0.0, slot=0.0, holders=_TOGETHER + 20)
+    first = next_for(step, 0.0, slot=0.0, holders=TOGETHER + 20)
     for slot in (0.25, 0.5, 1.0):
-        assert next_for(step, 0.0, slot=slot, holders=_TOGETHER + 20) == pytest.approx(first + slot * 20 / RATE)
+        assert next_for(step, 0.0, slot=slot, holders=TOGETHER + 20) == pytest.approx(first + slot * 20 / RATE)
 
 
 def test_a_step_that_comes_too_soon_is_left_out() -> None:

@@ -350,6 +350,23 @@ def test_a_notice_is_sent_again_until_it_is_acknowledged() -> None:
     assert len(bench.node.watching.held) == 1
 
 
+def test_a_notice_does_not_wait_for_its_timeout() -> None:
+    """One lost datagram must not make a watcher late."""
+    bench, _ = watched()
+    enter(bench, AT[0])
+    notice(bench)
+    bench.advance(DEFAULT.query_timeout - 0.1)
+    assert len([each for each in bench.sent() if isinstance(each.request, Changed)]) == 2
+
+
+def test_a_watch_ends_with_its_lease_by_itself() -> None:
+    bench, _ = watched()
+    bench.advance(59.9)
+    assert len(bench.node.watching.held) == 1
+    bench.advance(0.1)
+    assert len(bench.node.watching.held) == 0
+
+
 def test_three_silences_end_a_watch() -> None:
     bench, _ = watched()
     enter(bench, AT[0])

@@ -7,7 +7,7 @@ import pytest
 from dhtd.core.watching.own_watch import _MOMENT, _MOMENT_MAX, _PATIENCE, OwnWatch
 from tests.core.played import KEY
 from tests.core.small import contact
-from tests.core.watched import A
+from tests.core.watched import A, B
 
 
 def test_the_moment_doubles_after_some_rounds() -> None:
@@ -34,3 +34,17 @@ def test_a_removal_brings_short_moments_again() -> None:
     assert watch.moment == _MOMENT
     watch.to_be_asked()
     assert watch.moment == 2 * _MOMENT
+
+
+def test_a_holder_is_asked_about_all_that_others_removed() -> None:
+    watch = OwnWatch(KEY, 1.0)
+    for id in (1, 2, 3):
+        watch.has_heard(contact(id), 1, [A, B])
+    watch.change(contact(1), [], [A], most=8)
+    assert watch.removed([A], contact(1))
+    watch.change(contact(2), [], [B], most=8)
+    assert watch.removed([B], contact(2))
+    watch.change(contact(3), [], [B], most=8)
+    watch.change(contact(1), [], [B], most=8)
+    assert watch.to_be_asked() == [contact(2), contact(3)]  # of A
+    assert watch.to_be_asked() == []

@@ -214,6 +214,13 @@ def test_a_second_command_is_told_at_once() -> None:
     assert [(each.op, each.endpoints, each.added) for each in told] == [(op, (A, B), (B,)) for op in (first, second)]
 
 
+def test_a_second_command_without_a_network_is_told_too() -> None:
+    bench = Bench(policy=POLICY)
+    for _ in range(2):
+        op = bench.node.commands.watch(KEY, bench.now)
+        assert bench.event(WatchUpdate) == WatchUpdate(op, KEY, (), (), (), 0)
+
+
 def test_a_second_command_joins_the_first_search() -> None:
     bench = knowing(1)
     ops = [bench.node.commands.watch(KEY, bench.now) for _ in range(2)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dhtd.core.messages import Contact
+from dhtd.core.policy import DEFAULT
 from dhtd.core.watching.own_watch import OwnWatch
 from dhtd.core.watching.placing import Placed, Placing
-from tests.core.bench import Bench
+from tests.core.bench import QUIET, Bench
 from tests.core.played import KEY
 from tests.core.small import contact
 
@@ -33,6 +36,19 @@ def placing() -> tuple[Placing, Asked, list[Placed]]:
     return placing, asks, told
 
 
+def test_a_full_region_does_not_have_all_nodes_asked() -> None:
+    """As many full nodes as are wanted do not count, and no more."""
+    bench, asks = Bench(policy=replace(QUIET, k=2)), Asked()
+    bench.know(contact(1), contact(2))
+    full = list(map(contact, (77, 76, 79, 78, 73, 72)))  # the nearest first
+    search = Placing(bench.node.requester, bench.node.overlays, lambda _: None, asks, OwnWatch(KEY, 15.0))
+    search.start(bench.now)
+    while sent := bench.sent():
+        for each in sent:
+            bench.found(each, each.to[3], full, token=b"")
+    assert asks.contacts == full[:4]
+
+
 def test_it_ends_with_the_last_answer() -> None:
     search, _, told = placing()
     search.taken(contact(1), 1.0)
@@ -49,6 +65,19 @@ def test_a_slow_node_is_near_all_the_same() -> None:
     for _ in range(2):
         search.overdue(contact(2), 1.0)
     assert told == [Placed(frozenset({contact(1), contact(2)}), frozenset({6}))]
+
+
+def test_a_search_does_not_wait_for_a_slow_node() -> None:
+    bench, asks, told = Bench(), Asked(), list[Placed]()
+    bench.know(contact(1), contact(2))
+    search = Placing(bench.node.requester, bench.node.overlays, told.append, asks, OwnWatch(KEY, 15.0))
+    search.start(bench.now)
+    [sent, _] = bench.sent()
+    bench.found(sent, sent.to[3])
+    bench.advance(DEFAULT.late_floor + 0.1)
+    assert len(asks.contacts) == 1
+    search.taken(asks.contacts[0], bench.now)
+    assert told == [Placed(frozenset(asks.contacts), frozenset({6}))]
 
 
 def test_given_up_it_ends_once() -> None:

@@ -242,6 +242,38 @@ def test_what_is_asked_already_is_asked_once_more() -> None:
     assert updates(bench) == [({B}, {A})]
 
 
+def test_an_old_change_does_not_call_off_another_question() -> None:
+    bench, _ = watching(1, named=[A])
+    own = bench.node.watching.own
+    (watch,) = own._watches.values()
+    for _ in range(2):
+        own.ask(watch, contact(1), b"session", None, bench.now)
+    (sent,) = asked(bench).values()
+    change(bench, 1, [B], version=VERSION)
+    tell(bench, sent, [A], version=VERSION + 1)
+    assert list(asked(bench)) == [1]
+
+
+def test_a_holder_that_refuses_is_none_any_more() -> None:
+    bench, _ = watching(1, 2, named=[A])
+    (watch,) = bench.node.watching.own._watches.values()
+    change(bench, 1, [B], version=VERSION + 5)
+    bench.refuse(asked(bench)[1], 1, ERROR_SERVER)
+    assert list(watch.words) == [contact(2)]
+    assert bench.node.publisher.heartbeats.token(contact(1)) == b""
+
+
+def test_a_new_contact_brings_a_search_after_a_gap() -> None:
+    bench = knowing(1)
+    bench.advance(100.0)
+    bench.node.commands.watch(KEY, bench.now)
+    tell(bench, find(bench)[1], [A])
+    began = bench.now
+    bench.advance(1.0)
+    bench.know(contact(2))
+    assert bench.node.watching.own._searches.next_timeout() == began + POLICY.watch_gap
+
+
 def test_a_new_contact_is_watched_where_holders_are_few() -> None:
     bench, _ = watching(1, named=[A])
     bench.advance(POLICY.watch_gap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -11,6 +12,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.core.ids import Id
+from dhtd.core.node import Node
+from dhtd.core.records import RecordKey
 from dhtd.daemon.guards import guards as module
 from dhtd.daemon.guards import processes
 from dhtd.daemon.guards.guards import Guards
@@ -103,7 +106,8 @@ async def test_two_failures_withdraw_and_one_success_enters(autojump_clock: Mock
 async def test_checks_come_at_their_interval(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         began = trio.current_time()
-        await one.ask(checked(HttpCheck("127.0.0.1", 80, "/up"), every=2.0))
+        result = await one.ask(checked(HttpCheck("127.0.0.1", 80, "/up"), every=2.0))
+        assert result["guard"] == "http"
         await trio.sleep(5)
         assert one.service.checked == [("http://127.0.0.1:80/up", began + after) for after in (0, 2, 4)]
 
@@ -406,6 +410,37 @@ async def test_the_last_to_go_withdraws(autojump_clock: MockClock, tmp_path: Pat
         assert (held_by(other), len(one.disk.node_had)) == ([KEY], writes)
         await second.end()
         assert held_by(other) == []
+
+
+async def test_a_process_that_has_ended_leaves_nothing(autojump_clock: MockClock, tmp_path: Path, work: Work) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        await one.ask(EnterRequest(KEY, 80, attached=True), Client())
+        await one.ask(EnterRequest(KEY, 80, pid=4711))
+        [guard] = one.guards._guards.values()
+        assert len(guard.scopes) == 1
+        work.over.set()
+        await wait_all_tasks_blocked()
+        assert guard.scopes == []
+
+
+async def test_an_end_waits_for_disk_and_node(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the disk has is in the node as well, also where dhtd ends meanwhile."""
+    async with daemon(Wire(), tmp_path) as one:
+        one.service.is_up = False
+        await one.ask(checked(every=1.0))
+        set_guards = one.disk.set_guards
+
+        async def write_slowly(node: Node, guards: Mapping[RecordKey, SavedGuard]) -> None:
+            await trio.sleep(0.5)
+            await set_guards(node, guards)
+
+        monkeypatch.setattr(one.disk, "set_guards", write_slowly)
+        one.service.is_up = True
+        await trio.sleep(1.2)
+        assert not one.disk.guards[ENTRY].passed
+    assert (one.disk.guards[ENTRY].passed, tracked(one.driver)) == (True, {(KEY, 80)})
 
 
 async def test_a_plain_enter_outlives_a_connection(autojump_clock: MockClock, tmp_path: Path, work: Work) -> None:
