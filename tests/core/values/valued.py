@@ -23,6 +23,8 @@ KEY = CODEC.key_of(VALUE)
 DATA = Immutable(b"data that never change")
 DATA_KEY = CODEC.key_of(DATA)
 FEW = replace(QUIET, k=2)
+# A quiet node refreshes nothing meanwhile.
+STILL = replace(QUIET, good_for=1e9, bucket_refresh=1e9, probe_interval=1e9, introduction=1e9)
 
 
 def at(distance: int, key: Id = KEY) -> int:
@@ -92,6 +94,24 @@ def converge(
                 placed[distance] = sent
         queries = bench.sent()
     return placed
+
+
+def place(bench: Bench, held: dict[int, Value] | None = None) -> list[Put]:
+    """Have a placement that has begun end, and return what is put; all nodes take it."""
+    placed = converge(bench, gets(bench), held or {})
+    for sent in placed.values():
+        take(bench, sent)
+    return [sent.request for sent in placed.values() if isinstance(sent.request, Put)]
+
+
+def next_get(bench: Bench, seconds: float) -> float:
+    """Let time pass until a get goes out, and return how long that took; it is left to be taken."""
+    began = bench.now
+    while (when := bench.node.poll_timeout()) is not None and when <= began + seconds:
+        bench.advance(max(0.0, when - bench.now))
+        if any(isinstance(query.request, Get) for query in bench.node.requester.transactions):
+            return bench.now - began
+    raise AssertionError("no get goes out")
 
 
 def gets(bench: Bench) -> dict[int, Sent]:
