@@ -333,7 +333,7 @@ def test_the_client_loads_no_trio_rich_or_daemon(module: str) -> None:
     loaded = loaded_by(f"import {module}")
     assert module in loaded
     assert {
-        name for name in loaded if name.partition(".")[0] in ("trio", "rich", "msgpack", "asyncio", "sqlite3")
+        name for name in loaded if name.partition(".")[0] in ("trio", "rich", "msgpack", "nacl", "asyncio", "sqlite3")
     } == set()
     assert {name for name in loaded if name.startswith(("dhtd.daemon", "dhtd.sim", "dhtd.wire"))} == set()
 
@@ -343,6 +343,7 @@ def test_no_command_loads_trio_and_few_load_rich(tmp_path: Path) -> None:
     id = "00" * 32
     commands = [["info"], ["node-id"], ["status"], ["ping", "127.0.0.1:9"], ["lookup", id], ["enter", id, "80"]]
     commands += [["delete", id], ["bootstrap", "127.0.0.1:9"], ["hash", "text"]]
+    commands += [["put", "text"], ["get", id], ["keep", id]]
     code = f"""
 import sys
 from dhtd.cli.dht import main
@@ -354,7 +355,7 @@ for arguments in {commands!r}:
         assert end.code == (0 if arguments[0] == "hash" else 3), (arguments, end.code)
     else:
         raise AssertionError(arguments)
-    assert not {{"trio", "rich", "msgpack", "asyncio", "sqlite3"}} & set(sys.modules), arguments
+    assert not {{"trio", "rich", "msgpack", "nacl", "asyncio", "sqlite3"}} & set(sys.modules), arguments
 """
     assert "dhtd.control.client" in loaded_by(code)
 

@@ -77,12 +77,15 @@ class OwnValues:
         return True
 
     def _check_known(self, key: Id, value: Value, cas: int | None) -> None:
-        """Raise if this node itself knows a value that the new one does not replace."""
+        """Raise if this node itself knows a value that the new one does not replace.
+
+        The value with the seq `cas` may be newer than the known one: then other nodes have it.
+        """
         found = self._node.values.known.get(key, self._driver.clock())
         known = None if found is None else found[0]
         if not isinstance(known, Mutable) or known == value:
             return
-        if cas is not None and cas != known.seq:
+        if cas is not None and cas < known.seq:
             raise OtherValue(f"the value to replace has seq {cas}, and the one that this node knows has {known.seq}")
         if isinstance(value, Immutable):
             raise NewerValue(

@@ -119,6 +119,8 @@ async def test_a_value_that_is_not_newer_is_refused(autojump_clock: MockClock, t
         await put(one, known)  # again is no harm
         await put(one, by_owner(6), cas=5)
         assert kept(one) == {OWN: by_owner(6)}
+        await put(one, by_owner(9), cas=8)  # which only other nodes can have
+        assert kept(one) == {OWN: by_owner(9)}
 
 
 async def test_a_signed_value_replaces_a_squatter(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -171,16 +171,20 @@ class Values(Handlers):
 
 
 def _refuse(event: ValuePut) -> None:
-    """Raise if other nodes hold a value that this one does not replace."""
+    """Raise if other nodes hold a value that this one does not replace.
+
+    Some that have missed the latest value may refuse the next one, too. So a value counts as placed if more nodes take
+    it than refuse it.
+    """
     if event.newer is not None:
         raise NewerValue(f"a newer value is there, with seq {_seq(event.newer)}: get it, and put again")
-    took = count(len(event.replicas), "node")
-    for refusal in event.refusals:
-        said = f"{took} took it, but not all: one says {refusal.text!r:.80}"
-        if refusal.code == ERROR_CAS:
+    refusals = [refusal for refusal in event.refusals if refusal.code in (ERROR_CAS, ERROR_SEQ)]
+    if refusals and len(refusals) >= len(event.replicas):
+        refused, took = count(len(refusals), "node"), len(event.replicas)
+        said = f"{refused} refused it, and {took} took it: {refusals[0].text!r:.80}"
+        if refusals[0].code == ERROR_CAS:
             raise OtherValue(f"{said}. Get the value that is there, and put again")
-        if refusal.code == ERROR_SEQ:
-            raise Conflict(f"{said}. Another value with the same seq is there: put again, with a higher one")
+        raise Conflict(f"{said}. Put again, with a higher seq")
 
 
 def _seq(value: Value) -> int | None:

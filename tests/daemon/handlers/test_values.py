@@ -1,0 +1,380 @@
+"""The methods about values: what a client is told, and what it is refused."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from dhtd.core.commands import Commands
+from dhtd.core.events import Handle, ValuePut
+from dhtd.core.ids import NATIVE, Id
+from dhtd.core.messages import ERROR_CAS, ERROR_PROTOCOL, ERROR_SEQ, Contact, Error
+from dhtd.core.records import Immutable, Mutable, Value
+from dhtd.errors import (
+    Conflict,
+    InvalidValue,
+    NewerValue,
+    NoAnswer,
+    NoPeers,
+    NotFound,
+    NotTracked,
+    OtherValue,
+    StateError,
+)
+from dhtd.service.entries import DeleteRequest, EnterRequest
+from dhtd.service.values import DropRequest, GetEvent, GetRequest, KeepRequest, PutRequest
+from dhtd.wire.native_values import key_of
+from tests.daemon.handlers.small_daemon import Daemon, daemon, matches, two
+from tests.daemon.wire import Wire, joined
+from tests.values import by_owner, forged, hold, squatting
+
+TEXT = Immutable(b"hello")
+ID = key_of(TEXT)
+OWNER = by_owner(1).public_key
+OWN = key_of(by_owner(1))
+
+
+@asynccontextmanager
+async def three(directory: Path) -> AsyncIterator[tuple[Daemon, Daemon, Daemon]]:
+    """Run three daemons that know each other."""
+    wire = Wire()
+    async with daemon(wire, directory) as one, daemon(wire, directory) as two, daemon(wire, directory) as third:
+        for other in (two, third):
+            await joined(other.driver, one.driver)
+        await joined(two.driver, third.driver)
+        yield one, two, third
+
+
+def put_of(value: Value, **more: Any) -> PutRequest:
+    """Return a request to put a value."""
+    if isinstance(value, Mutable):
+        return PutRequest(value.data, value.public_key, value.salt, value.seq, value.signature, **more)
+    return PutRequest(value.data, **more)
+
+
+def let_hold(one: Daemon, value: Value) -> None:
+    """Have a node hold a value, as if somebody had put it."""
+    hold(one.driver.node.values.held, key_of(value), value, one.driver.udp.listening()[0], one.driver.clock())
+
+
+def held(one: Daemon) -> list[Value]:
+    return [held.value for held in one.driver.node.values.held]
+
+
+def kept(one: Daemon) -> dict[Id, Value]:
+    return {own.key: own.value for own in one.driver.node.values.own}
+
+
+def replica(one: Daemon) -> dict[str, str]:
+    return {"node_id": one.id, "endpoint": one.endpoint}
+
+
+def shown(value: Value) -> dict[str, Any]:
+    """Return what clients see of a value with a text."""
+    signed: dict[str, Any] = dict.fromkeys(("public_key", "seq", "salt", "signature"))
+    if isinstance(value, Mutable):
+        signed = {
+            "public_key": value.public_key.hex(),
+            "seq": value.seq,
+            "salt": b64encode(value.salt).decode(),
+            "signature": value.signature.hex(),
+        }
+    return {**signed, "data": b64encode(value.data).decode(), "text": value.data.decode()}
+
+
+async def test_a_put_value_is_got_elsewhere(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with three(tmp_path) as (one, other, third):
+        result = await one.ask(put_of(TEXT))
+        replicas = result.pop("replicas")
+        assert sorted(map(str, replicas)) == sorted(map(str, (replica(other), replica(third))))
+        assert result == {"id": NATIVE.format(ID), "public_key": None, "seq": None, "salt": None, "kept": True}
+        assert held(other) == held(third) == [TEXT]
+        assert one.disk.values.keys() == {ID}
+        got = await third.ask(GetRequest(ID))
+        stats = got.pop("stats")
+        assert stats["elapsed_ms"] >= 0
+        assert got == {
+            "id": NATIVE.format(ID),
+            **shown(TEXT),
+            "copies": [],
+            "stale": [],
+            "conflict": False,
+            "local": True,
+            "complete": True,
+            "values": [],
+        }
+        [event] = third.events
+        assert matches(event, GetEvent)
+        assert {**event, "stats": None} == {**shown(TEXT), "stats": None}
+
+
+async def test_bytes_that_are_no_text_have_none(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(put_of(Immutable(b"\xff\x00")))
+        got = await other.ask(GetRequest(key_of(Immutable(b"\xff\x00"))))
+        assert (got["data"], got["text"]) == ("/wA=", None)
+
+
+async def test_a_value_can_be_put_and_not_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        result = await one.ask(put_of(TEXT, keep=False))
+        assert (result["kept"], len(result["replicas"])) == (False, 1)
+        assert not kept(one)
+        assert not one.disk.values
+        assert held(other) == [TEXT]
+
+
+async def test_a_signed_value_is_found_by_its_key(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with three(tmp_path) as (one, other, third):
+        value = by_owner(7, salt=b"news")
+        result = await one.ask(put_of(value))
+        assert (result["public_key"], result["seq"], result["salt"]) == (OWNER.hex(), 7, "bmV3cw==")
+        for request in (GetRequest(key_of(value)), GetRequest(public_key=OWNER, salt=b"news")):
+            got = await third.ask(request)
+            assert {key: got[key] for key in shown(value)} == shown(value)
+            assert got["copies"] == [replica(other)] or replica(other) in got["copies"]
+        assert (await third.ask(GetRequest(public_key=OWNER)))["data"] is None  # under another salt
+
+
+async def test_a_squatter_is_no_value_of_the_key(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        squatter = squatting(by_owner(1))
+        let_hold(other, squatter)
+        assert (await one.ask(GetRequest(OWN)))["seq"] is None
+        assert (await one.ask(GetRequest(public_key=OWNER)))["data"] is None
+
+
+async def test_the_newest_is_got_and_brought_to_others(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with three(tmp_path) as (one, other, third):
+        new, old = by_owner(2, b"new"), by_owner(1, b"old")
+        let_hold(other, old)
+        let_hold(third, new)
+        got = await one.ask(GetRequest(OWN, all=True))
+        assert (got["seq"], got["text"], got["conflict"], got["local"], got["complete"]) == (
+            2,
+            "new",
+            False,
+            False,
+            True,
+        )
+        assert got["copies"] == [replica(third)]
+        assert got["stale"] == [{**replica(other), "seq": 1}]
+        assert got["values"] == [
+            {**shown(new), "holders": [replica(third)]},
+            {**shown(old), "holders": [replica(other)]},
+        ]
+        await trio.sleep(1)
+        assert held(other) == [new]
+
+
+async def test_two_values_with_one_seq_are_told(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with three(tmp_path) as (one, other, third):
+        rivals = by_owner(1, b"a"), by_owner(1, b"b")
+        let_hold(other, rivals[0])
+        let_hold(third, rivals[1])
+        got = await one.ask(GetRequest(public_key=OWNER, all=True))
+        assert got["conflict"]
+        assert got["stale"] == []
+        assert {value["text"] for value in got["values"]} == {"a", "b"}
+        assert got["values"][0]["text"] == got["text"]
+        assert got["values"][0]["holders"] == got["copies"]
+        got = await one.ask(GetRequest(public_key=OWNER))
+        assert (got["conflict"], got["values"]) == (True, [])
+
+
+async def test_the_first_value_may_end_a_get(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        let_hold(one, by_owner(1, b"old"))
+        let_hold(other, by_owner(2, b"new"))
+        got = await one.ask(GetRequest(OWN, first=True))
+        assert (got["text"], got["complete"], got["copies"]) == ("old", False, [])
+        assert len(one.events) == 1
+        assert (await one.ask(GetRequest(OWN)))["text"] == "new"
+        assert not one.driver.node.handles.open
+
+
+async def test_without_a_value_a_get_is_no_error(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        got = await one.ask(GetRequest(ID))
+        assert (got["data"], got["text"], got["complete"], got["stats"]["responses"]) == (None, None, True, 1)
+        assert one.events == []
+    async with daemon(Wire(), tmp_path) as alone:
+        with pytest.raises(NoPeers, match="this node knows no other node"):
+            await alone.ask(GetRequest(ID))
+
+
+@pytest.mark.parametrize("value", [forged(1), by_owner(1)._replace(seq=2), by_owner(1)._replace(salt=b"other")])
+async def test_what_its_owner_has_not_signed_is_refused(
+    value: Mutable, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with two(tmp_path) as (one, other):
+        with pytest.raises(InvalidValue, match="the signature is not by the owner of the public key"):
+            await one.ask(put_of(value))
+        assert not kept(one)
+        assert not held(other)
+
+
+async def test_a_newer_value_elsewhere_refuses_a_put(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        let_hold(other, by_owner(5, b"new"))
+        with pytest.raises(NewerValue, match="a newer value is there, with seq 5: get it, and put again"):
+            await one.ask(put_of(by_owner(4)))
+        assert kept(one) == {OWN: by_owner(5, b"new")}
+        assert held(other) == [by_owner(5, b"new")]
+
+
+async def test_other_holders_refuse_a_put(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        let_hold(other, by_owner(5))
+        with pytest.raises(OtherValue, match=r"1 node refused it, and 0 took it: 'the seq is 5'. Get the value"):
+            await one.ask(put_of(by_owner(6), cas=4, keep=False))
+        with pytest.raises(
+            Conflict, match=r"1 node refused it, and 0 took it: 'another value is held'. Put again, with"
+        ):
+            await one.ask(put_of(by_owner(5, b"other"), keep=False))
+        assert held(other) == [by_owner(5)]
+
+
+@pytest.mark.parametrize(
+    ("took", "codes", "error"),
+    [
+        (8, (), None),
+        (2, (ERROR_CAS,), None),
+        (1, (ERROR_CAS,), OtherValue),
+        (0, (ERROR_SEQ,), Conflict),
+        (3, (ERROR_SEQ, ERROR_SEQ, ERROR_PROTOCOL), None),
+        (2, (ERROR_SEQ, ERROR_SEQ), Conflict),
+        (0, (ERROR_PROTOCOL,), None),
+    ],
+)
+async def test_a_minority_refuses_nothing(
+    took: int,
+    codes: tuple[int, ...],
+    error: type[Exception] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: MockClock,
+    tmp_path: Path,
+) -> None:
+    """Nodes that have missed the latest value refuse the next one, too."""
+    async with daemon(Wire(), tmp_path) as one:
+        node = one.driver.node
+
+        def put(self: Commands, key: Id, value: Value, now: float, **more: Any) -> Handle:
+            op = node.handles.begin()
+            replicas = (Contact(node.own_id, one.driver.udp.listening()[0]),) * took
+            node.handles.tell(
+                ValuePut(op, key, replicas, 8, tuple(Error(b"", None, code, "no") for code in codes)), now
+            )
+            return op
+
+        monkeypatch.setattr(Commands, "put", put, raising=False)
+        if error is None:
+            assert len((await one.ask(put_of(by_owner(1))))["replicas"]) == took
+        else:
+            with pytest.raises(error):
+                await one.ask(put_of(by_owner(1)))
+
+
+async def test_a_put_returns_in_time(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        await joined(one.driver, other.driver)
+        wire.cut = True
+        begun = trio.current_time()
+        result = await one.ask(put_of(TEXT, within_s=0.5))
+        assert trio.current_time() == begun + 0.5
+        assert (result["replicas"], result["kept"]) == ([], True)
+        assert kept(one) == {ID: TEXT}
+        wire.cut = False
+        await trio.sleep(3_600)
+        assert held(other) == [TEXT]
+
+
+async def test_a_put_that_is_deleted_says_so(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        await joined(one.driver, other.driver)
+        wire.cut = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refused, one)
+            await wait_all_tasks_blocked()
+            await one.ask(DropRequest(ID))
+        assert not kept(one)
+
+
+async def refused(one: Daemon) -> None:
+    with pytest.raises(NotTracked, match="deleted or replaced while it was being placed"):
+        await one.ask(put_of(TEXT))
+
+
+async def test_a_full_disk_refuses_a_value(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        one.disk.failing = True
+        with pytest.raises(StateError):
+            await one.ask(put_of(TEXT))
+        assert not held(other)
+
+
+async def test_the_value_of_another_is_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with three(tmp_path) as (one, other, third):
+        value = by_owner(3, salt=b"news")
+        let_hold(other, value)
+        result = await one.ask(KeepRequest(public_key=OWNER, salt=b"news", min_replicas=2))
+        assert (result["seq"], result["kept"], len(result["replicas"])) == (3, True, 2)
+        assert kept(one) == {key_of(value): value}
+        assert one.disk.values[key_of(value)].wanted == 2
+        assert held(third) == [value]
+        again = await one.ask(KeepRequest(key_of(value)))
+        assert again["kept"]
+
+
+async def test_nothing_cannot_be_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        with pytest.raises(NoPeers):
+            await one.ask(KeepRequest(ID))
+        await joined(one.driver, other.driver)
+        with pytest.raises(NotFound, match="no value is there to keep: 1 node near it answered"):
+            await one.ask(KeepRequest(ID))
+        wire.cut = True
+        with pytest.raises(NoAnswer, match="nobody answers, so whether there is a value is not known"):
+            await one.ask(KeepRequest(ID))
+        assert not kept(one)
+
+
+async def test_a_dropped_value_is_kept_no_longer(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(put_of(by_owner(1)))
+        dropped = await one.ask(DropRequest(public_key=OWNER))
+        assert dropped == {"id": NATIVE.format(OWN), "public_key": OWNER.hex(), "seq": 1, "salt": ""}
+        assert not kept(one)
+        assert not one.disk.values
+        assert held(other) == [by_owner(1)]
+        with pytest.raises(NotTracked, match="this node keeps no value under this ID"):
+            await one.ask(DropRequest(OWN))
+
+
+@pytest.mark.parametrize("has_entry", [True, False])
+async def test_delete_takes_back_the_value_as_well(
+    autojump_clock: MockClock, tmp_path: Path, *, has_entry: bool
+) -> None:
+    async with two(tmp_path) as (one, _):
+        await one.ask(put_of(TEXT))
+        if has_entry:
+            await one.ask(EnterRequest(ID, 80, name="note"))
+            by_port = await one.ask(DeleteRequest(ID, 80))
+            assert (by_port["removed"], by_port["value"]) == ([80], False)
+            await one.ask(EnterRequest(ID, 81, name="note"))
+        deleted = await one.ask(DeleteRequest(ID))
+        assert (deleted["removed"], deleted["value"]) == ([81] if has_entry else [], True)
+        assert deleted["name"] == ("note" if has_entry else None)
+        assert not kept(one)
+        with pytest.raises(NotTracked):
+            await one.ask(DeleteRequest(ID))
