@@ -17,6 +17,7 @@ from dhtd.core.messages import (
     BadQuery,
     Changed,
     Error,
+    Find,
     FindNode,
     FindValue,
     Found,
@@ -35,7 +36,7 @@ from dhtd.core.messages import (
     Watched,
     Withdraw,
 )
-from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SEQ_MAX, SIGNATURE_SIZE, Mutable, Value
+from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SEQ_MAX, SIGNATURE_SIZE, Immutable, Mutable, Value
 from dhtd.errors import WireError
 from dhtd.wire import native_values
 from dhtd.wire.native import NativeCodec
@@ -55,6 +56,8 @@ _REQUESTS: Final[tuple[Request, ...]] = (
     Renew(SESSION, 1, b"t"),
     Watch(Id(0), b"t", 1, SESSION),
     Changed(Id(0), 1, (), ()),
+    Get(Id(0)),
+    Put(Id(0), b"t", Immutable(b""), None, 1),
 )
 
 
@@ -168,9 +171,14 @@ def _check_result(codec: NativeCodec, request: Request, body: object) -> None:
     assert codec.decode_result(request, body) == result
     match result:
         case Acknowledged():
-            assert isinstance(request, Ping | Store | Withdraw | Changed)
-        case Found(token, contacts, endpoints, more):
-            assert isinstance(request, FindNode | FindValue)
+            assert isinstance(request, Ping | Store | Withdraw | Changed | Put)
+        case Found(token, contacts, endpoints, more, held, lasts):
+            assert isinstance(request, Find)
+            if isinstance(held, Value):
+                _check_value(held)
+            else:
+                assert held is None or 0 <= held <= SEQ_MAX
+            _check_integer(lasts, 0, VALUE_LASTS)
             assert token is not None
             assert len(token) <= TOKEN_MAX  # none, of a node that is full
             assert type(more) is bool

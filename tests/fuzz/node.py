@@ -7,6 +7,7 @@ on at the end, this holds:
 - the invariants of simulations: `dhtd.sim.invariants`;
 - every contact in the table has answered a query of ours, from its address and with its ID;
 - every held entry was stored from its own address with a token given to that address for that key;
+- every held value is genuine and under its key, and no older one takes its place;
 - no timer is forgotten, none fires for ever, and every operation ends, once.
 """
 
@@ -22,20 +23,25 @@ import msgpack
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import (
     Event,
+    GetProgress,
     Handle,
     LookupProgress,
     Unasked,
 )
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
+    VALUE_LASTS,
     Acknowledged,
     Changed,
     Contact,
     Error,
+    Find,
     FindNode,
     FindValue,
     Found,
+    Get,
     Ping,
+    Put,
     Query,
     Renew,
     Reply,
@@ -47,14 +53,16 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.write_ahead import Chosen
-from dhtd.core.records import Peer
+from dhtd.core.records import SEQ_MAX, Peer, Value, supersedes
 from dhtd.core.storage.held_record import HeldRecord
+from dhtd.core.storage.held_values import HeldValue
 from dhtd.errors import WireError
 from dhtd.sim import invariants
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC, REPLY
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
+from tests.fuzz.values import VALUE_KEYS, VALUES, fields_of
 from tests.records import KEPT, LEASE, SESSION, own_key, to_store, to_withdraw
 
 OWN: Final = Id(1 << 255)
@@ -69,6 +77,9 @@ SETTLED_EVERY: Final = 8  # timeouts: to look at the whole node takes longer tha
 
 _SPANS: Final = (0.001, 0.02, 0.3, 0.6, 2.0, 2.5, 7.0, 65.0, 130.0, 1_000.0, 3_700.0)
 _PORTS: Final = (1, 80, 443, 65_535)
+_SEQS: Final = (None, 0, 1, 2, SEQ_MAX)
+_LASTS: Final = (1, 59, 60, 3_600, VALUE_LASTS)
+_FIRST_KEY: Final = 96  # the number of the first key of a value
 
 
 @cache
@@ -115,6 +126,7 @@ class World:
         self.answered: set[Contact] = set()
         self.tokens: set[tuple[bytes, Id, bytes]] = set()  # given: to which address, for which key
         self.stored: set[tuple[Id, Endpoint]] = set()
+        self.held: dict[Id, HeldValue] = {}  # values, when last looked at
 
     @property
     def wake_at(self) -> float | None:
@@ -146,13 +158,24 @@ class World:
             assert contact in self.answered, f"{contact} has never answered"
         for entry in self.node.store:
             assert (entry.key, entry.record.endpoint) in self.stored, f"{entry} was never stored"
+        before, self.held = self.held, {held.key: held for held in self.node.values.held}
+        for key, held in self.held.items():
+            assert self.is_good(key, held.value), f"{held} proves nothing"
+            assert held.expires_at <= self.now + VALUE_LASTS
+            old = before.get(key)
+            assert old is None or old.expires_at <= self.now or not supersedes(old.value, held.value), "it is older"
+
+    def is_good(self, key: Id, value: Value) -> bool:
+        return self.codec.key_of(value) == key and self.codec.is_genuine(value)
 
     def take_all(self) -> None:
         while (transmit := self.node.poll_transmit()) is not None:
             query = self.codec.decode(transmit.data)
             assert isinstance(query, Query)
             assert query.sender == OWN
-            assert len(transmit.data) <= DEFAULT.datagram_sent_max
+            request = query.request
+            longest = 1_250 + len(request.token) if isinstance(request, Put) else DEFAULT.datagram_sent_max
+            assert len(transmit.data) <= longest
             self.sent.append((query, transmit.endpoint))
             self.seen.append(transmit.data)
         while (event := self.node.poll_event()) is not None:
@@ -167,7 +190,7 @@ class World:
         if isinstance(event, Unasked):
             return
         assert event.op in self.open, "it was over, or cancelled, or never begun"
-        if not isinstance(event, LookupProgress):
+        if not isinstance(event, LookupProgress | GetProgress):
             self.open.remove(event.op)
 
     # Operations
@@ -208,21 +231,30 @@ class World:
     def ask(self) -> None:
         key = self.key()
         token = self.token(key)
-        requests: tuple[Request, ...] = (
-            Ping(),
-            FindNode(key),
-            FindValue(key),
-            FindNode(key, token),
-            FindValue(key, token),
-            to_store(key, self.read.one_of(_PORTS), token),
-            to_withdraw(key, self.read.one_of(_PORTS), token),
-            Renew(SESSION, self.read.number() % 2 * LEASE, self.read.one_of((b"", token))),
-            Watch(key, token, LEASE, SESSION),
-            Changed(key, self.read.number(), tuple(self.source() for _ in range(self.read.number() % 9)), ()),
+        requests: tuple[Callable[[], Request], ...] = (
+            Ping,
+            lambda: FindNode(key),
+            lambda: FindValue(key),
+            lambda: FindNode(key, token),
+            lambda: FindValue(key, token),
+            lambda: to_store(key, self.read.one_of(_PORTS), token),
+            lambda: to_withdraw(key, self.read.one_of(_PORTS), token),
+            lambda: Renew(SESSION, self.read.number() % 2 * LEASE, self.read.one_of((b"", token))),
+            lambda: Watch(key, token, LEASE, SESSION),
+            lambda: Changed(key, self.read.number(), tuple(self.source() for _ in range(self.read.number() % 9)), ()),
+            lambda: Get(key, None, self.read.one_of(_SEQS)),
+            lambda: Get(key, token, self.read.one_of(_SEQS)),
+            self.put,
         )
-        request = self.read.one_of(requests)
+        request = self.read.one_of(requests)()
         sender, source = self.machine()
         self.deliver(self.codec.encode_query(self.read.take(8), sender, request), source)
+
+    def put(self) -> Put:
+        """Return a put of some value. Its token is one for its key, if it has one."""
+        value = self.read.one_of(VALUES)
+        key = self.codec.key_of(value)
+        return Put(key, self.token(key), value, self.read.one_of(_SEQS), self.read.one_of(_LASTS))
 
     def answer(self) -> None:
         """Answer a query of the node's, in the form of its request."""
@@ -230,13 +262,16 @@ class World:
             return
         query, to = self.sent[-1 - self.read.number() % len(self.sent)]
         body: list[object] = []
-        if isinstance(query.request, FindNode | FindValue):
+        if isinstance(query.request, Find):
             near = [Contact(*self.machine()) for _ in range(self.read.number() % 9)]
             nodes4 = b"".join(self.codec.traits.keyspace.to_bytes(each.id) + each.endpoint for each in near)
             body = [self.read.take(8), nodes4, b""]
             if isinstance(query.request, FindValue):
                 body.append([bytes(self.source()) for _ in range(self.read.number() % 9)])
             body.append(bool(self.read.number() % 2))
+            if isinstance(query.request, Get):
+                held = self.read.one_of((None, 0, 2, SEQ_MAX, *map(fields_of, VALUES)))
+                body += [held, self.read.one_of((0, *_LASTS))]
         if isinstance(query.request, Renew):
             body = [self.read.take(8), self.read.one_of((None, 0, 1, 2**32))]
         if isinstance(query.request, Watch):
@@ -260,7 +295,7 @@ class World:
         """Answer a query with an error."""
         if self.sent:
             query, to = self.sent[-1 - self.read.number() % len(self.sent)]
-            code = self.read.one_of((201, 202, 203, 204, 0, -1))
+            code = self.read.one_of((201, 202, 203, 204, 0, -1, 206, 301, 302))
             self.deliver(self.codec.encode_error(query.tid, self.sender_at(to), code, "no"), to)
 
     def command(self) -> None:
@@ -275,6 +310,9 @@ class World:
             lambda: node.commands.enter(key, port, now),
             lambda: self.delete(key, port),
             lambda: self.delete(key, None),
+            lambda: node.commands.get(key, now, signed=port == 80, thorough=port == 443),
+            self.publish,
+            lambda: self.drop_value(key),
             lambda: node.commands.bootstrap([self.source() for _ in range(self.read.number() % 4)], now),
         )
         op = self.read.one_of(commands)()
@@ -285,6 +323,20 @@ class World:
     def delete(self, key: Id, port: int | None) -> Handle | None:
         op, ports = self.node.commands.delete(key, port, self.now)
         return op if ports else None
+
+    def publish(self) -> Handle | None:
+        """Put a value, as the daemon does: it has seen that the value is genuine."""
+        value, cas, keep = self.read.one_of(VALUES), self.read.one_of(_SEQS), self.read.number() % 3 > 0
+        key = self.codec.key_of(value)
+        if not self.codec.is_genuine(value):
+            return None
+        wanted = self.read.number() % 10
+        return self.node.commands.put(key, value, self.now, wanted=wanted, cas=cas, keep=keep)
+
+    def drop_value(self, key: Id) -> None:
+        self.node.commands.drop_value(key, self.now)
+        own = self.node.values.own.get(key)
+        assert own is None, "it is kept yet"
 
     def cancel(self) -> None:
         if self.open:
@@ -316,6 +368,13 @@ class World:
             self.node.publisher.restore_holder(
                 own_key(self.key(), self.read.one_of(_PORTS)), Contact(*self.machine()), held_until, self.now
             )
+        for _ in range(self.read.number() % 4):
+            value, lasts = self.read.one_of(VALUES), self.read.one_of(_LASTS)
+            key = self.codec.key_of(value)
+            if self.codec.is_genuine(value):
+                self.node.values.held.restore(HeldValue(key, value, self.source().ip, self.now + lasts), self.now)
+                if lasts == VALUE_LASTS:
+                    self.node.values.keeping.restore(key, value, self.read.number() % 10, self.now)
         self.node.start([self.source() for _ in range(self.read.number() % 4)], self.now)
 
     def limit(self) -> None:
@@ -329,7 +388,10 @@ class World:
     # Their parts
 
     def key(self) -> Id:
-        return id_of(self.read.number())
+        """Return a key. Some are those of the values."""
+        number = self.read.number()
+        place = number - _FIRST_KEY
+        return VALUE_KEYS[place] if 0 <= place < len(VALUE_KEYS) else id_of(number)
 
     def source(self) -> Endpoint:
         return endpoint(self.read.number())
@@ -384,15 +446,23 @@ class World:
         assert said.observed == source
         result = self.codec.decode_result(query.request, said.body)
         match query.request:
-            case FindNode(key) | FindValue(key):
+            case FindNode(key) | FindValue(key) | Get(key):
                 assert isinstance(result, Found)
                 assert result.token is not None
+                if isinstance(result.held, Value):
+                    assert self.is_good(key, result.held), "it shows what proves nothing"
                 self.tokens.add((source.ip, key, result.token))
             case Store(key, port, token) | Withdraw(key, port, token):
                 assert isinstance(result, Acknowledged)
                 assert (source.ip, key, token) in self.tokens, "a token is taken that was never given"
                 if isinstance(query.request, Store):
                     self.stored.add((key, source.with_port(port)))
+            case Put(key, token, value):
+                assert isinstance(result, Acknowledged)
+                assert (source.ip, key, token) in self.tokens, "a token is taken that was never given"
+                held = self.node.values.held.get(key, self.now)
+                assert held is not None
+                assert held[0] == value, "it is acknowledged, and not held"
             case _:
                 pass
 
@@ -426,17 +496,31 @@ def _seeds() -> Iterator[bytes]:
     names = (World.begin, World.answer, World.wait, World.ask, World.command, World.limit, World.stall)
     begin, answer, wait, ask, command, limit, stall = (OPERATIONS.index(each) for each in names)
     for _ in range(6):
-        program = bytes([begin, 3]) + rng.randbytes(6) + bytes([0, 0, 2]) + rng.randbytes(2)
+        program = bytes([begin, 3]) + rng.randbytes(6) + bytes([0, 0, 0, 0, 2]) + rng.randbytes(2)
         for _ in range(8):
             program += bytes([answer]) + bytes([rng.randrange(4), 4]) + rng.randbytes(16) + bytes([1, 0, 0])
             program += bytes([rng.randrange(len(OPERATIONS))]) + rng.randbytes(8) + bytes([wait, rng.randrange(8)])
         yield program
     contact = bytes([5, 0])  # a machine, under its own ID
-    joined = bytes([begin, 1]) + contact + bytes(4) + bytes([wait, 0, answer, 0, 0, 0])
+    joined = bytes([begin, 1]) + contact + bytes(5) + bytes([wait, 0, answer, 0, 0, 0])
     busy = joined + bytes([limit, 1, 0])
     for request in b"\0\1\1\2\3\4\5\6\0\0":  # with a token and without, above the limits of a source and of a contact
-        busy += bytes([ask, 9, 0, 0, 0, request]) + contact + rng.randbytes(8)
+        port = bytes(request in b"\5\6")
+        busy += bytes([ask, 9, 0, request]) + port + contact + rng.randbytes(8)
     yield busy
+    valued = joined
+    for number in range(len(VALUES)):  # a token for each key, a put of each value, and a get of what is there
+        key = bytes([_FIRST_KEY + VALUE_KEYS.index(NativeCodec().key_of(VALUES[number]))])
+        valued += bytes([ask]) + key + bytes([0, 10, number % 5]) + contact + rng.randbytes(8)
+        valued += bytes([ask]) + key + bytes([0, 12, number, 0, 0, 4]) + contact + rng.randbytes(8)
+        valued += bytes([ask]) + key + bytes([0, 11, 0]) + contact + rng.randbytes(8)
+    yield valued
+    for number in range(len(VALUES)):  # `get`, and `put` to be kept; answers with each value, and an hour without any
+        key = bytes([_FIRST_KEY + VALUE_KEYS.index(NativeCodec().key_of(VALUES[number]))])
+        reading = bytes([command]) + key + bytes([5, 0, 8])
+        putting = bytes([command]) + key + bytes([5, 0, 9, number, 0, 1, 1])
+        told = bytes([answer, 0, 0]) + rng.randbytes(8) + bytes([0, 4 + number, 4, 0, 0])
+        yield joined + reading + 2 * told + putting + 3 * told + bytes([wait, 9, wait, 10]) + 3 * told
     entering = bytes([command, 9, 3, 0, 5])  # a key, a machine, a port; and `enter`
     yield (
         joined

@@ -25,9 +25,10 @@ from typing import Final, cast
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Contact
+from dhtd.core.messages import Contact, Get
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
+from dhtd.core.storage.held_values import HeldValue
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.daemon.sockets.udp import UdpSockets
@@ -37,6 +38,7 @@ from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC, OVERHEAD, Seal
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
+from tests.fuzz.values import VALUE_KEYS, VALUES
 from tests.records import hold_peer
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
@@ -126,7 +128,7 @@ def _check_opened(keys: tuple[NetworkKey, ...], came: bytes, inside: bytes, sour
         assert to == source
         opened = Seal(keys[:1], OWN, Random(1), WALL).open(answer, WALL)
         assert opened == expected, "it is answered as another query"
-        assert len(answer) <= DEFAULT.datagram_sent_max
+        assert len(answer) <= DEFAULT.datagram_sent_max  # no token is good here, so no value is longer
         assert len(expected) <= DEFAULT.amplification * len(inside)
     again = driver._handle_sealed_batch([(came, source)], {source: source})
     assert again == [], "what came before is answered"
@@ -150,6 +152,8 @@ def _node() -> Node:
         contact = Contact(NATIVE.digest(b"%d" % number), Endpoint.of(f"10.0.0.{3 + number}", 1729))
         node.state.answered(contact, 0.1, NOW)
     hold_peer(node.store, NATIVE.digest(b"printer"), Endpoint.of("10.0.0.1", 631), NOW)
+    for value in VALUES[:1] + VALUES[8:]:
+        node.values.held.restore(HeldValue(NativeCodec().key_of(value), value, bytes(4), NOW + 3_600), NOW)
     return node
 
 
@@ -171,6 +175,9 @@ def _seeds() -> Iterator[bytes]:
         by = number % 3
         for how in (number % 60, 240):
             yield bytes([number % 2, how, by]) + bytes(HEADER - 3) + data
+    for key in VALUE_KEYS:
+        for how in (0, 1):
+            yield bytes([0, how, 0]) + bytes(HEADER - 3) + NativeCodec().encode_query(bytes(8), Id(1), Get(key))
     for kind in range(5):
         for by in range(4):
             yield bytes([1, 0, by, kind, 0, 9, 0xFF, 0, kind, 0]) + datagrams[0]
