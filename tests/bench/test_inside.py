@@ -9,9 +9,9 @@ from tests.bench import growth, memory, parts, profile
 
 @pytest.mark.slow
 def test_memory_is_told_of_each_part(capsys: pytest.CaptureFixture[str]) -> None:
-    assert memory.main(["--contacts=2000", "--held=20000", "--own=500"]) == 0
+    assert memory.main(["--contacts=2000", "--held=20000", "--own=500", "--values=20000", "--own-values=500"]) == 0
     rows = {line[:26].strip(): line[26:].split() for line in capsys.readouterr().out.splitlines()[1:]}
-    assert set(rows) == {"contact", "held entry", "own entry", "daemon at rest", "daemon with held entries"}
+    assert set(rows) == {*memory.PARTS, "daemon at rest", "daemon with held entries"}
     assert all(float(row[-1]) > 0 for row in rows.values())
 
 
