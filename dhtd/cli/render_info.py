@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dhtd.cli.render_node import FAMILIES, about_node
 from dhtd.cli.told import Told, shown
+from dhtd.core.messages import VALUE_LASTS
 from dhtd.words import count, duration
 
 STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": ("red", "░")}
@@ -55,18 +56,15 @@ class _View:
                 yield about_node(told.part(name))
             elif name == "routing_table":
                 yield from self._routing_table(told.part(name).parts("buckets"))
-            elif name == "tracking":
-                yield from self._entries("Entered here", name, map(_tracked, told.parts(name)))
-            elif name == "withdrawals" and (told.body[name] or self._section):
-                pending = map(_withdrawal, told.parts(name))
-                yield from self._entries("Deleted here, and perhaps still held", name, pending)
-            elif name == "store":
-                held = sorted(told.parts(name), key=lambda entry: entry.number("expires_in_s") or 0.0)
-                yield from self._entries("Held for others", name, map(_held, held))
+            elif name in _LISTS:
+                # Some lists are empty on most nodes.
+                if told.body[name] or self._section or name not in _RARE:
+                    title, row = _LISTS[name]
+                    yield from self._entries(title, name, map(row, _in_order(name, told.parts(name))))
             elif name == "network":
                 yield _title("Since start")
                 yield from self._lines(self._in_halves(_counters(told.part(name).body)))
-            elif name != "withdrawals":  # a section that only newer daemons have
+            else:  # a section that only newer daemons have
                 yield _title(name)
                 yield Text(f"dht info {name} | cat prints it", style="dim")
         if self._has_cut_id:
@@ -250,6 +248,34 @@ def _held(entry: Told) -> _Row:
     return _Row([Text(entry.text("endpoint")), Text(f"expires in {duration(left)}")], entry.text("id"), bar)
 
 
+def _value(value: Told) -> _Row:
+    replicas, again = value.number("replicas"), value.number("refresh_in_s")
+    wanted = value.number("min_replicas") or 1
+    enough = replicas is not None and replicas >= wanted
+    held = Text(count(replicas, "replica"), style="green" if enough else "red")
+    when = Text("being published" if again == 0 else f"again in {duration(again)}")
+    name = Text("" if value.value("name") is None else value.text("name"))
+    return _Row([name, *_of_value(value), held, when], value.text("id"), _remaining(again, 2700, "blue"))
+
+
+def _held_value(value: Told) -> _Row:
+    left = value.number("expires_in_s")
+    cells = [Text(value.text("source")), *_of_value(value), Text(f"expires in {duration(left)}")]
+    return _Row(cells, value.text("id"), _remaining(left, VALUE_LASTS, "magenta"))
+
+
+def _of_value(value: Told) -> list[Text]:
+    seq = value.value("seq")
+    return [Text(f"{value.text('bytes')} bytes"), Text("never changes" if seq is None else f"seq {value.text('seq')}")]
+
+
+def _in_order(section: str, rows: list[Told]) -> list[Told]:
+    """Return what is held for others in the order in which it expires, and the rest as it is."""
+    if section not in _EXPIRING:
+        return rows
+    return sorted(rows, key=lambda row: row.number("expires_in_s") or 0.0)
+
+
 def _remaining(seconds: float | None, of: float, style: str) -> Text:
     filled = round(_BAR_WIDTH * min(1.0, (seconds or 0) / of)) if of > 0 else 0
     return Text("━" * filled, style=style).append("━" * (_BAR_WIDTH - filled), style="bright_black")
@@ -265,3 +291,15 @@ def _counters(counters: Mapping[str, Any]) -> list[_Row]:
                 words = f"{number:,}" if isinstance(number, int) else shown(number)
                 rows.append(_Row([Text(f"{name} {part}".strip().replace("_", " "), style="dim"), Text(words)]))
     return rows
+
+
+# The sections that are lists, with their titles
+_LISTS: Final[dict[str, tuple[str, Callable[[Told], _Row]]]] = {
+    "tracking": ("Entered here", _tracked),
+    "withdrawals": ("Deleted here, and perhaps still held", _withdrawal),
+    "store": ("Held for others", _held),
+    "values": ("Values kept here", _value),
+    "held_values": ("Values held for others", _held_value),
+}
+_RARE: Final = ("withdrawals", "values", "held_values")
+_EXPIRING: Final = ("store", "held_values")

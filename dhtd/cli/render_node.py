@@ -37,6 +37,7 @@ def about_node(node: Told) -> RenderableType:
         "contacts": _contacts(node),
         "entries": _own_entries(node),
         "lease": _lease(node.part("lease")),
+        "values": _values(node.part("values")),
         "watches": _watches(node.part("watches")),
         "reached at": _places(node),
         "seen": _outside(node),
@@ -95,6 +96,17 @@ def _watches(watches: Told) -> Text:
     if not own and not held:
         return Text()
     return Text(f"{count(own, 'ID')} watched here, {held} for other nodes")
+
+
+def _values(values: Told) -> Text:
+    """Say how many values are kept here and held for others, where any is."""
+    own, unheld, held = (values.number(name) for name in ("own", "unheld", "held"))
+    if not own and not held:
+        return Text()
+    words = Text(f"{count(own, 'value')} kept here")
+    if unheld:
+        words.append(f", {count(unheld, 'value')} held by nobody that answers", style="yellow")
+    return words.append(f"; {values.text('held')} held for others, {values.text('held_bytes')} bytes")
 
 
 def _places(node: Told) -> Text:

@@ -30,6 +30,7 @@ from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon import log
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
+from dhtd.daemon.report_values import ValuesReport
 from dhtd.service.entries import EnterResult
 from dhtd.service.info import (
     SECTIONS,
@@ -76,6 +77,7 @@ class NodeReport:
         self._guards = guards
         self._state_notices = state_notices
         self._is_restoring = is_restoring
+        self._values = ValuesReport(driver)
         self._started_at = driver.clock()
         self._latest_keys: Callable[[], _Keys | None] = lambda: None
 
@@ -89,6 +91,8 @@ class NodeReport:
             "store": self._held,
             "tracking": self._tracked,
             "withdrawals": self._withdrawals,
+            "values": self._values.own,
+            "held_values": self._values.held,
         }
         rest: dict[str, object] = {}
         for name in SECTIONS if section is None else (section,):
@@ -167,6 +171,7 @@ class NodeReport:
             "unheld_entries": sum(not entry.replicas for entry in self._node.own_records),
             "lease": self._lease(),
             "watches": {"own": len(self._node.watching.own), "held": len(self._node.watching.held)},
+            "values": self._values.in_numbers(),
             "families": families,
             "listening": self._listening(),
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],

@@ -10,7 +10,7 @@ from dhtd.core.ids import Id
 from dhtd.service.method import Method, Request, Stream
 from dhtd.service.params import ID, TEXT, one_of
 
-SECTIONS: Final = ("node", "routing_table", "store", "tracking", "withdrawals", "network")
+SECTIONS: Final = ("node", "routing_table", "store", "tracking", "withdrawals", "values", "held_values", "network")
 COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-name", "own-port")
 
 
@@ -89,6 +89,34 @@ class WithdrawalInfo(TypedDict):
     expires_in_s: float
 
 
+class OwnValueInfo(TypedDict):
+    """A value that this node keeps in the network. `name` is what this machine calls its ID.
+
+    `public_key` and `seq` are null for a value that never changes. `bytes` are those of its data, without salt and
+    signature.
+    """
+
+    id: str
+    name: str | None
+    public_key: str | None
+    seq: int | None
+    bytes: int
+    replicas: int
+    min_replicas: int
+    refresh_in_s: float
+
+
+class HeldValueInfo(TypedDict):
+    """A value held for another node; `source` is its address, or its /64 network of IPv6."""
+
+    id: str
+    source: str
+    public_key: str | None
+    seq: int | None
+    bytes: int
+    expires_in_s: float
+
+
 class FamilyInfo(TypedDict):
     """This node in the network of one address family. `state` and `since_s` are as in `StatusResult`."""
 
@@ -117,6 +145,18 @@ class WatchesInfo(TypedDict):
     held: int
 
 
+class ValuesInfo(TypedDict):
+    """How many values this node keeps, how many of these no node holds, and what it holds for others.
+
+    `held_bytes` are counted with salts and signatures, as the quotas count them.
+    """
+
+    own: int
+    unheld: int
+    held: int
+    held_bytes: int
+
+
 class NodeInfo(TypedDict):
     """The daemon itself. `endpoints` is where others reach it, as far as it knows. `network_keys` are fingerprints.
 
@@ -138,6 +178,7 @@ class NodeInfo(TypedDict):
     unheld_entries: int
     lease: LeaseInfo
     watches: WatchesInfo
+    values: ValuesInfo
     families: list[FamilyInfo]
     listening: list[str]
     network_keys: list[str]
@@ -155,6 +196,8 @@ class InfoResult(TypedDict, total=False):
     store: list[HeldInfo]
     tracking: list[TrackedInfo]
     withdrawals: list[WithdrawalInfo]
+    values: list[OwnValueInfo]
+    held_values: list[HeldValueInfo]
     network: dict[str, Any]
 
 

@@ -35,6 +35,7 @@ INFO: dict[str, Any] = {
         "unheld_entries": 1,
         "lease": {"lease_s": 60, "period_s": 20.0, "holders": 8},
         "watches": {"own": 1, "held": 5},
+        "values": {"own": 2, "unheld": 1, "held": 3, "held_bytes": 1234},
         "families": [
             {
                 "family": "ipv4",
@@ -107,6 +108,42 @@ INFO: dict[str, Any] = {
             "expires_in_s": 60.0,
         }
         for acknowledged, attempts, retry_in_s in ((True, 0, 20.0), (False, 2, 30.0), (False, 3, None))
+    ],
+    "values": [
+        {
+            "id": ID,
+            "name": "the news",
+            "public_key": OTHER,
+            "seq": 1_700_000_000_000_000,
+            "bytes": 100,
+            "replicas": 8,
+            "min_replicas": 1,
+            "refresh_in_s": 60.0,
+        },
+        {
+            "id": OTHER,
+            "name": None,
+            "public_key": None,
+            "seq": None,
+            "bytes": 1000,
+            "replicas": 0,
+            "min_replicas": 3,
+            "refresh_in_s": 0.0,
+        },
+    ],
+    "held_values": [
+        {
+            "id": ID,
+            "source": source,
+            "public_key": public_key,
+            "seq": seq,
+            "bytes": 5,
+            "expires_in_s": expires_in_s,
+        }
+        for source, public_key, seq, expires_in_s in (
+            ("192.0.2.9", OTHER, 7, 86_399.0),
+            ("2001:db8::/64", None, None, 3_600.0),
+        )
     ],
     "network": {"timeouts": 1, "queries_received": {"ping": 2}},
 }
@@ -237,6 +274,10 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node lease holders 8",
             "node watches own 1",
             "node watches held 5",
+            "node values own 2",
+            "node values unheld 1",
+            "node values held 3",
+            "node values held_bytes 1234",
             "node families ipv4 connected yes",
             "node families ipv4 contacts good 1",
             "node families ipv4 contacts questionable 0",
@@ -261,6 +302,10 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             f"withdrawal {ID} 81 {OTHER} {THERE} yes 0 20.0 60.0",
             f"withdrawal {ID} 81 {OTHER} {THERE} no 2 30.0 60.0",
             f"withdrawal {ID} 81 {OTHER} {THERE} no 3 - 60.0",
+            f"value {ID} 1700000000000000 100 8 1 60.0 'the news' {OTHER}",
+            f"value {OTHER} - 1000 0 3 0.0 - -",
+            f"held_value {ID} 192.0.2.9 7 5 86399.0 {OTHER}",
+            f"held_value {ID} 2001:db8::/64 - 5 3600.0 -",
             "network timeouts 1",
             "network queries_received ping 2",
         ],

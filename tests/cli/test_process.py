@@ -241,6 +241,10 @@ def test_the_view_fits_and_cuts_only_ids(columns: str, tmp_path: Path) -> None:
         "192.0.2.9:80 expires in 59 min 59 s",
         "port 80 2 replicas again in 1 min",
         "port 81 192.0.2.2:1729 to be confirmed in 20 s",
+        "2 values kept here, 1 value held by nobody that answers; 3 held for others, 1234 bytes",
+        "the news 100 bytes seq 1700000000000000 8 replicas again in 1 min",
+        "1000 bytes never changes 0 replicas being published",
+        "2001:db8::/64 5 bytes never changes expires in 1 h",
     ):
         assert each in words
 

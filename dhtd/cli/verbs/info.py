@@ -17,6 +17,8 @@ from dhtd.errors import UsageError
 MEMBER = ("id", "endpoint", "state", "reachable", "last_activity_s", "timeouts", "rtt_ms")
 HELD = ("id", "endpoint", "age_s", "expires_in_s")
 TRACKED = ("id", "port", "replicas", "refresh_in_s", "name", "file", "guard", "state", "since_s", "message")
+VALUE = ("id", "seq", "bytes", "replicas", "min_replicas", "refresh_in_s", "name", "public_key")
+HELD_VALUE = ("id", "source", "seq", "bytes", "expires_in_s", "public_key")
 WITHDRAWAL = ("id", "port", "node_id", "endpoint", "acknowledged", "attempts", "retry_in_s", "expires_in_s")
 
 
@@ -26,7 +28,7 @@ def info(
         str | None,
         typer.Argument(
             metavar="[SECTION]",
-            help="Only one section: node, routing_table, store, tracking, withdrawals or network.",
+            help="Only one section: node, routing_table, store, tracking, withdrawals, values, held_values or network.",
             autocompletion=complete_section,
             show_default=False,
         ),
@@ -34,7 +36,7 @@ def info(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Show the inside of the daemon. Its node and contacts, the entries it holds and has entered, its traffic."""
+    """Show the inside of the daemon. Its node and contacts, its entries and values and those of others, its traffic."""
     from dhtd.service.info import SECTIONS
 
     options = session(context, json=json)
@@ -66,6 +68,10 @@ def lines(told: Told) -> Iterator[str]:
                 yield from (f"tracking {' '.join(entry.row(TRACKED))}" for entry in told.parts(name))
             case "withdrawals":
                 yield from (f"withdrawal {' '.join(pending.row(WITHDRAWAL))}" for pending in told.parts(name))
+            case "values":
+                yield from (f"value {' '.join(value.row(VALUE))}" for value in told.parts(name))
+            case "held_values":
+                yield from (f"held_value {' '.join(value.row(HELD_VALUE))}" for value in told.parts(name))
             case _:  # a section that only newer daemons have
                 yield from _facts(name, {name: told.body[name]})
 

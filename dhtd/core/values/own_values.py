@@ -142,6 +142,11 @@ class OwnValues:
                 soon = now + self._policy.startup_spread * self._rng.random()
                 self.due_at(own, max(when - seconds, min(when, soon)))
 
+    def due_in(self, own: OwnValue, now: float) -> float:
+        """Return the seconds until a value is published again; 0 while it is being published."""
+        when = self._timers.get(own.packed_key)
+        return 0.0 if when is None else max(0.0, when - now)
+
     def next_timeout(self) -> float | None:
         """Return when the next value is due."""
         return self._timers.next()

@@ -61,3 +61,11 @@ def test_replicas_are_gone_after_a_day() -> None:
     assert own.replicas == REPLICAS
     values.slept(1, NOW)
     assert (own.replicas, late.replicas) == ((), (contact(1),))
+
+
+def test_a_value_is_due_at_once_while_it_is_published() -> None:
+    values = make()
+    own = values.keep(KEY, OLD, 1)
+    assert values.due_in(own, NOW) == 0
+    values.due_at(own, NOW + 5)
+    assert [values.due_in(own, now) for now in (NOW, NOW + 5, NOW + 9)] == [5, 0, 0]
