@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from dhtd.core.codec import Named, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, closest
-from dhtd.core.messages import Contact, FindNode, FindValue, Query, Store
+from dhtd.core.messages import VALUE_LASTS, Contact, FindNode, FindValue, Get, Put, Query, Store
+from dhtd.core.records import Value
 from dhtd.sim.lie import Forged, Machine, Truth
 
 if TYPE_CHECKING:
@@ -145,6 +146,27 @@ class Conspirator(_Finds):
     def contacts(self, net: Truth, host: Machine, target: Id) -> Sequence[Contact]:
         others = [other.contact for other in self._accomplices if other is not host]
         return closest(others, target, net.policy.k)
+
+
+class Pretender:
+    """Gives one of these values, or none, to each get. It says that it holds what it is asked to hold, and does not."""
+
+    def __init__(self, *values: Value | None) -> None:
+        self._values = values
+
+    def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+        query = net.codec.decode(data)
+        assert isinstance(query, Query)
+        lie = honest
+        if isinstance(query.request, Get):
+            packed = net.codec.pack_contacts(host.node.state.closest(query.request.key, net.policy.k))
+            room = Room(net.policy.datagram_sent_max, proved=True)
+            value = net.rng.choice(self._values)
+            lasts = 0 if value is None else VALUE_LASTS
+            lie = net.codec.encode_got(query, host.id, source, b"a token!", packed, room, value, lasts)
+        elif isinstance(query.request, Put):
+            lie = net.codec.encode_acknowledged(query.tid, host.id, source)
+        yield Forged(lie, host.endpoint, source)
 
 
 class Misleader(_Finds):

@@ -9,12 +9,14 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import METHODS, Changed, Contact, FindNode, FindValue, Ping, Renew, Request, Watch
+from dhtd.core.messages import METHODS, Changed, Contact, FindNode, FindValue, Get, Ping, Put, Renew, Request, Watch
 from dhtd.core.policy import Policy
+from dhtd.core.records import DATA_MAX, SALT_MAX
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.core.bench import Bench
 from tests.records import SESSION, hold_peer, own_key, to_store, to_withdraw
+from tests.values import by_owner, hold
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
 
@@ -24,6 +26,7 @@ SENT_MAX, RECEIVED_MAX = 1_200, 2_048
 VICTIM = Endpoint.of("192.0.2.66", 53)
 SENDER = bytes(31) + b"\x05"
 OLD_FRIEND = Endpoint.of("2001:db8::1", 1_729)
+LONGEST = by_owner(1, bytes(DATA_MAX), bytes(SALT_MAX))
 
 
 class Loud(Bench):
@@ -33,7 +36,7 @@ class Loud(Bench):
 
 
 def loud(policy: Policy) -> Loud:
-    """Return a node with the longest answers: contacts of IPv6, and more endpoints under the key than ever fit."""
+    """Return a node with the longest answers: contacts of IPv6, a long value, and more endpoints than ever fit."""
     bench = Loud(policy=policy, codec=CODEC)
     bench.node.gate.limit_rate(0, 0)
     for number in range(1, 41):
@@ -43,6 +46,7 @@ def loud(policy: Policy) -> Loud:
         hold_peer(bench.node.store, KEY, Endpoint.of(f"2001:db8:1:{number:x}::1", 80), bench.now)
     for port in range(1, 65):
         bench.node.own_records.add(own_key(KEY, port))
+    hold(bench.node.values.held, KEY, LONGEST, OLD_FRIEND, bench.now)
     return bench
 
 
@@ -63,7 +67,8 @@ def hostile(tokens: list[bytes | None]) -> Iterator[bytes]:
         shapes += [("find_node", [key, token]), ("find_value", [key, token])]
         shapes += [("store", [key, 80, token or b"x", 60, SESSION]), ("withdraw", [key, 80, token or b"x", SESSION])]
         shapes += [("renew", [SESSION, 60, token or b""]), ("watch", [key, token or b"x", 60, SESSION])]
-    shapes += [("renew", []), ("watch", []), ("changed", []), ("changed", [key, 0, [], []])]
+        shapes += [("get", [key, token]), ("get", [key, token, 0]), ("put", [token or b"x", b"data", None, 60])]
+    shapes += [("renew", []), ("watch", []), ("changed", []), ("changed", [key, 0, [], []]), ("get", []), ("put", [])]
     for method, arguments in shapes:
         yield packed(0, tid, sender, method, arguments)
         yield packed(0, tid, sender, method, None)
@@ -79,6 +84,8 @@ def hostile(tokens: list[bytes | None]) -> Iterator[bytes]:
         Renew(SESSION, 60, b""),
         Watch(KEY, b"x", 60, SESSION),
         Changed(KEY, 0, (VICTIM,), ()),
+        Get(KEY),
+        Put(KEY, b"x", LONGEST, None, 60),
     ]
     yield from (CODEC.encode_query(tid, Id(5), request) for request in requests)
 

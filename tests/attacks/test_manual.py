@@ -21,11 +21,13 @@ from dhtd.core.counters import (
     OPERATIONS,
     OWN_ENTRIES,
     OWN_PORTS,
+    OWN_VALUES,
     OWN_WATCHES,
     WITHDRAWALS,
     Counters,
 )
 from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.messages import VALUE_LASTS
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.guards import checks, guards, http, judge
 from dhtd.daemon.sockets.channel import UdpCounters
@@ -41,7 +43,7 @@ WORDS: Final = re.sub(r" ([.,;:])(?= )", r"\1", " ".join(PROSE.split()))
 NAMED: Final = re.findall(r"^\.Pa (tests/\S+)::(\S+)$", SOURCE, re.MULTILINE)
 UNITS: Final = {"s": 1, "minutes": 60, "%": 0.01}  # behind a number; without one, or before a word, it is as it stands
 OWNERS: Final = {  # made by a node's own user
-    *(OPERATIONS, OWN_ENTRIES, OWN_PORTS, OWN_WATCHES, ENTRY_HOLDERS, WITHDRAWALS)
+    *(OPERATIONS, OWN_ENTRIES, OWN_PORTS, OWN_VALUES, OWN_WATCHES, ENTRY_HOLDERS, WITHDRAWALS)
 }
 PUBLIC: Final = outside(DEFAULT.exempt_networks)
 V4, V6 = Endpoint.of("203.0.113.1", 1), Endpoint.of("2001:db8::1", 1)
@@ -159,6 +161,7 @@ def test_each_name_is_a_policy_field_or_counter() -> None:
         f"three networks have {3 * DEFAULT.lookup_per_network} at most",
         f"With four networks an attacker can have all {DEFAULT.k} places.",
         f"takes in a minute, one source has {DEFAULT.changes_per_source}",
+        f"each put lets it last for {VALUE_LASTS // 3600} hours",
         f"IPv6 prefix of {8 * len(source_group(V6.ip))} bits",
         f"a /{network_of(V4)} of IPv4 or a /{network_of(V6)} of IPv6.",
         f"a /{8 * len(PUBLIC.witness(V4))} of IPv4 or a /{8 * len(PUBLIC.witness(V6))} of IPv6 has one vote",

@@ -12,18 +12,26 @@ from dhtd.core import counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Bootstrapped, LookupDone, Published, Unanswered
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store
+from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Ping, Put, Reply, Store
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.errors import Busy, TooManyEntries
+from dhtd.core.records import Immutable, Value
+from dhtd.core.storage.value_shares import VALUE_WEIGHT
+from dhtd.errors import Busy, TooManyEntries, TooManyValues
 from tests.core.bench import QUIET, Bench
 from tests.core.small import contact, endpoint
 from tests.records import hold_peer, own_key
+from tests.values import by_owner
 
 KEY = Id(64)
 
 
 def hit(bench: Bench) -> dict[str, int]:
     return {cap: hits for cap, hits in bench.node.counters.caps_hit.items() if hits}
+
+
+def test_the_page_says_how_values_are_weighed() -> None:
+    page = " ".join((Path(__file__).parents[2] / "man" / "dhtd.8").read_text(encoding="utf-8").split())
+    assert f"A value weighs its bytes and {VALUE_WEIGHT} more" in page
 
 
 def test_policy_and_manual_list_the_same_caps() -> None:
@@ -139,6 +147,60 @@ def test_the_latest_possible_holders_are_kept() -> None:
     assert entry is not None
     assert [holder.endpoint for holder in entry.holders(bench.now)] == [sent.to for sent in stores[1:]]
     assert hit(bench) == {"entry_holders": 1}
+
+
+# Values
+
+
+def test_excess_own_values_are_refused() -> None:
+    bench = Bench(policy=replace(QUIET, own_values=1))
+    bench.node.commands.put(KEY, by_owner(1), bench.now)
+    for _ in range(2):
+        with pytest.raises(TooManyValues, match=r"as many values as it takes \(1\)"):
+            bench.node.commands.check_value_room(Id(5))
+    bench.node.commands.check_value_room(KEY)
+    assert hit(bench) == {"own_values": 2}
+
+
+@pytest.mark.parametrize(
+    ("cap", "number"),
+    [("values", 1), ("value_kib", 0), ("values_per_source", 1), ("value_kib_per_source", 0)],
+)
+def test_excess_values_of_others_are_refused(cap: str, number: int) -> None:
+    bench = Bench(policy=replace(QUIET, **{cap: number}))  # type: ignore[arg-type]
+    source = contact(5) if cap == "values_per_source" else contact(6)
+    answers = [put(bench, Immutable(b"one"), contact(5)), put(bench, Immutable(b"another"), source)]
+    refused = [answer for answer in answers if isinstance(answer, Error)]
+    assert {answer.code for answer in refused} == {202}
+    assert hit(bench) == {cap: len(refused)}
+    assert len(bench.node.values.held) == 2 - len(refused)
+
+
+def test_a_value_that_gave_way_is_counted() -> None:
+    bench = Bench(policy=replace(QUIET, values=2))
+    for data in (b"1", b"2"):
+        put(bench, Immutable(data), contact(5))
+    assert isinstance(put(bench, Immutable(b"3"), contact(6)), Reply)
+    assert hit(bench) == {"values": 1}
+
+
+def test_signatures_have_a_rate() -> None:
+    one = Bench(policy=replace(QUIET, signatures_per_source=1.0, rate_burst=2.0))
+    answers = [put(one, by_owner(seq), contact(5)) for seq in range(1, 6)]
+    assert [isinstance(answer, Reply) for answer in answers] == [True, True, False, False, False]
+    assert isinstance(put(one, by_owner(9), contact(6)), Reply)
+    assert hit(one) == {"signatures_per_source": 3}
+    every = Bench(policy=replace(QUIET, signatures=4.0, rate_burst=1.0, rate_reserve=0.0))
+    taken = [isinstance(put(every, by_owner(1 + number), contact(number)), Reply) for number in range(5, 12)]
+    assert taken.count(True) == 4
+    assert hit(every) == {"signatures": 3}
+
+
+def put(bench: Bench, value: Value, source: Contact) -> Reply | Error | None:
+    """Put a value with a good token."""
+    key = bench.codec.key_of(value)
+    token = bench.node.responder._tokens.issue(source.endpoint.ip, key.to_bytes(1, "big"), bench.now)
+    return bench.query(Put(key, token, value, None, 60), source)
 
 
 # The behaviour of others

@@ -16,6 +16,7 @@ class CountingCodec(NativeCodec):
     """Counts the signatures that it verifies."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.verified = 0
 
     def is_genuine(self, value: Value) -> bool:
