@@ -140,6 +140,7 @@ class Policy:
     value_retry_max: float = 5 * 60.0
     replicate: float = 60 * 60.0  # a holder that has not heard a value for so long stores it at the nearest; jittered
     replicating: int = 8  # values at once
+    caches: int = 1  # nodes on the way that lack what was got, and are given it; 0 is off
 
     # Watches, on a wire that has them
     watches: int = 4_096  # held for others in all

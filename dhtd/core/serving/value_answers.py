@@ -79,7 +79,7 @@ class ValueAnswers:
         return self._codec.encode_error(query.tid, own_id, refused.code, refused.text)
 
     def _hold(self, request: Put, source: Endpoint, now: float) -> Refused | None:
-        outcome = self._values.held.put(request, source[:-2], now, partial(self._verify, source, now))
+        outcome = self._values.put(request, source[:-2], now, partial(self._verify, source, now))
         if isinstance(outcome, Refused):
             return outcome
         if isinstance(outcome, QuotaReached):

@@ -117,7 +117,7 @@ class HeldValues:
             if held.packed == whole:
                 self._prolong(held, lasts, now)
                 return STORED
-            refused = _refused(unpack(held.packed), request)
+            refused = refusal(unpack(held.packed), request)
             if refused is not None:
                 return refused
         # Is there room for it? What it replaces makes some.
@@ -283,7 +283,7 @@ class HeldValues:
         return int(now + self._policy.replicate * (1 + _JITTER * self._rng.random()))
 
 
-def _refused(held: Value, request: Put) -> Refused | None:
+def refusal(held: Value, request: Put) -> Refused | None:
     """Return why a put does not replace what is held, if it does not."""
     value = request.value
     if isinstance(held, Mutable) and isinstance(value, Immutable):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from dhtd.core.events import Handle, ValuePut, ValueSuperseded
+from dhtd.core.events import Handle, ValuePut
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import VALUE_LASTS
@@ -60,7 +60,6 @@ class Keeping:
         "_silent",
         "_sweep_at",
         "_tell",
-        "_tell_news",
         "_verifier",
         "_waiting",
     )
@@ -74,7 +73,6 @@ class Keeping:
         verifier: Verifier,
         known: KnownValues,
         tell: Callable[[ValuePut, float], None],
-        tell_news: Callable[[ValueSuperseded], None],
         rng: Random,
     ) -> None:
         self._requester = requester
@@ -85,7 +83,6 @@ class Keeping:
         self._known = known
         self._held, self._own = known.held, known.own
         self._tell = tell
-        self._tell_news = tell_news
         self._rng = rng
         self._publications: dict[bytes, _Publication] = {}
         self._replications: dict[bytes, Placement] = {}
@@ -113,14 +110,6 @@ class Keeping:
         """Keep the value under `key` no longer; return whether one was kept."""
         self._call_off(packed(key))
         return self._own.drop(key) is not None
-
-    def learned(self, key: Id, value: Value, now: float) -> None:
-        """This node has found a value: what that supersedes is neither kept nor served any more."""
-        self._held.supersede(key, value, now)
-        own = self._own.get(key)
-        if own is not None and supersedes(value, own.value):
-            self._own.supersede(own, value)
-            self._tell_news(ValueSuperseded(key, value))
 
     # The clock
 
@@ -179,7 +168,7 @@ class Keeping:
         if self._publications.get(key) is publication:
             del self._publications[key]
             if outcome.newer is not None:
-                self.learned(order.key, outcome.newer, now)
+                self._known.learned(order.key, outcome.newer, now)
             own = self._own.get(order.key)
             if own is not None:
                 self._own.published(own, outcome.replicas if own.value == order.value else (), now)
@@ -202,4 +191,4 @@ class Keeping:
     def _replicated(self, key: bytes, outcome: Placed, now: float) -> None:
         del self._replications[key]
         if outcome.newer is not None:
-            self.learned(unpacked(key), outcome.newer, now)
+            self._known.learned(unpacked(key), outcome.newer, now)

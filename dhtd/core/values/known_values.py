@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from dhtd.core.events import ValueSuperseded
 from dhtd.core.ids import Id
-from dhtd.core.messages import VALUE_LASTS, Get
+from dhtd.core.messages import VALUE_LASTS, Get, Put
 from dhtd.core.records import Immutable, Value, supersedes
-from dhtd.core.storage.held_values import HeldValues
+from dhtd.core.storage.held_values import HeldValues, Verify, refusal
+from dhtd.core.storage.outcomes import QuotaReached, Refused, Stored
 from dhtd.core.values.own_values import OwnValues
 
 
 class KnownValues:
-    """Answers from both, and with the newer one where both have one."""
+    """Both as one: with the newer value where both have one."""
 
-    __slots__ = ("held", "own")
+    __slots__ = ("_tell_news", "held", "own")
 
-    def __init__(self, held: HeldValues, own: OwnValues) -> None:
+    def __init__(self, held: HeldValues, own: OwnValues, tell_news: Callable[[ValueSuperseded], None]) -> None:
         self.held = held
         self.own = own
+        self._tell_news = tell_news
 
     def get(self, key: Id, now: float) -> tuple[Value, int] | None:
         """Return the value under `key`, and for how many seconds it is there at least."""
@@ -33,3 +38,23 @@ class KnownValues:
         value, lasts = known
         seq = 0 if isinstance(value, Immutable) else value.seq
         return (seq if request.seq is not None and seq <= request.seq else value), lasts
+
+    def put(self, request: Put, ip: bytes, now: float, verify: Verify) -> Stored | QuotaReached | Refused:
+        """Hold a value for others: see `HeldValues.put`. An own value counts as held, and gives way as one."""
+        own = self.own.get(request.key)
+        if own is not None and own.value != request.value:
+            refused = refusal(own.value, request)
+            if refused is not None:
+                return refused
+        outcome = self.held.put(request, ip, now, verify)
+        if own is not None and isinstance(outcome, Stored):
+            self.learned(request.key, request.value, now)
+        return outcome
+
+    def learned(self, key: Id, value: Value, now: float) -> None:
+        """This node has found a value that proves itself: what that supersedes is neither kept nor served any more."""
+        self.held.supersede(key, value, now)
+        own = self.own.get(key)
+        if own is not None and supersedes(value, own.value):
+            self.own.supersede(own, value)
+            self._tell_news(ValueSuperseded(key, value))

@@ -210,7 +210,7 @@ class Reading:
         """Yield the nodes that are to be sent the value, and for how many seconds they are to hold it."""
         key, lasts = self._wanted.key, self._lasts[best]
         for overlay in self._overlays:
-            is_cached = False
+            caches = self._requester.policy.caches
             for contact in closest(self._held, key, len(self._held)):
                 held = self._held[contact]
                 if len(contact.endpoint) != overlay.family or not (held is None or supersedes(best, held)):
@@ -220,8 +220,8 @@ class Reading:
                     yield contact, lasts
                 elif held is not None:  # it has an old copy, from a get before
                     yield contact, max(lasts >> between, _SHORTEST)
-                elif not is_cached:
-                    is_cached = True
+                elif caches:
+                    caches -= 1
                     yield contact, lasts >> between
 
     def _between(self, overlay: Overlay, contact: Contact) -> int:

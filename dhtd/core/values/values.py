@@ -49,14 +49,14 @@ class Values:
         self._verifier = verifier = Verifier(codec, counters)
         self.held = held = HeldValues(overlays.own_id, requester.policy, rng)
         self.own = own = OwnValues(requester.policy, rng, counters.caps_hit)
-        self.known = known = KnownValues(held, own)
-        self.keeping = Keeping(requester, overlays, operations, waiting, verifier, known, tell, tell_news, rng)
+        self.known = known = KnownValues(held, own, tell_news)
+        self.keeping = Keeping(requester, overlays, operations, waiting, verifier, known, tell, rng)
         self.handing_on = HandingOn(requester, overlays, verifier, held, rng)
 
     def read(self, op: Handle, wanted: Wanted, report: Report[GetProgress | GetDone | GaveUp], now: float) -> Reading:
         """Return a get of a value, which is not begun yet."""
         known = self.known.get(wanted.key, now)
-        learned = self.keeping.learned
+        learned = self.known.learned
         return Reading(op, self._requester, self._overlays, self._verifier, report, wanted, known, learned, now)
 
     def reached(self, now: float) -> None:

@@ -261,7 +261,7 @@ def test_what_was_learned_meanwhile_is_not_counted_as_held() -> None:
     bench = knowing(1, policy=STILL)
     put(bench, OLD)
     asked = gets(bench)
-    bench.node.values.keeping.learned(KEY, NEW, bench.now)
+    bench.node.values.known.learned(KEY, NEW, bench.now)
     for sent in converge(bench, asked).values():
         take(bench, sent)
     assert len(bench.event(ValuePut).replicas) == 1
@@ -275,8 +275,8 @@ def test_what_supersedes_nothing_is_no_news() -> None:
     place(bench)
     bench.events()
     for value in (OLD, VALUE):
-        bench.node.values.keeping.learned(KEY, value, bench.now)
-    bench.node.values.keeping.learned(DATA_KEY, DATA, bench.now)
+        bench.node.values.known.learned(KEY, value, bench.now)
+    bench.node.values.known.learned(DATA_KEY, DATA, bench.now)
     assert bench.events() == []
     assert kept(bench) == VALUE
 

@@ -22,7 +22,7 @@ DATA = Immutable(b"data")
 
 
 def knowing(held: Value | None, own: Value | None) -> KnownValues:
-    known = KnownValues(HeldValues(Id(0), DEFAULT, Random(1)), OwnValues(DEFAULT, Random(1), {}))
+    known = KnownValues(HeldValues(Id(0), DEFAULT, Random(1)), OwnValues(DEFAULT, Random(1), {}), lambda _: None)
     if held is not None:
         hold(known.held, KEY, held, endpoint(1), NOW, 60)
     if own is not None:
