@@ -41,6 +41,10 @@ class Plan:
     cut: tuple[float, float] | None = None  # from when to when half of the machines with entries lose their power
     watched: int = 0  # keys that are watched while they change, and while half of the nodes nearest to them die
     watchers: int = 0  # of each of these keys
+    values: int = 0  # data that machines put
+    gets: int = 0  # of any of these
+    away: float | None = None  # when all machines with values go off for good; then gets begin twelve hours later
+    uncached: bool = False  # what was got is not handed to nodes on the way
     restored: int = 0  # own entries that each node then finds in its state file, beside those of this run
 
     # Attackers of each entry's key: they have all the places nearest to it, name only each other, and claim to hold
@@ -61,7 +65,8 @@ class Plan:
     @property
     def policy(self) -> Policy:
         """What the nodes do."""
-        return replace(DEFAULT, region=0.0, site_share=0) if self.undefended else DEFAULT
+        policy = replace(DEFAULT, caches=0) if self.uncached else DEFAULT
+        return replace(policy, region=0.0, site_share=0) if self.undefended else policy
 
     def check(self) -> None:
         """Raise `UsageError` if the numbers make no sense."""
@@ -69,6 +74,8 @@ class Plan:
         _within("--entries", self.entries, 1, 10_000_000)
         _within("--lookups", self.lookups, 0, 10_000_000)
         _within("--duration", self.duration, 10, 30 * 86_400)
+        _within("--values", self.values, 0, 100_000)
+        _within("--gets", self.gets, 0, 10_000_000)
         _within("--loss", self.loss, 0, 0.9)
         _within("--duplicate", self.duplicate, 0, 1)
         _within("--reorder", self.reorder, 0, 1)

@@ -102,6 +102,20 @@ class Watches:
 
 
 @dataclass(frozen=True, slots=True)
+class Gets:
+    """How gets of values went. A get does not count if its node went away meanwhile."""
+
+    total: int
+    right: int  # those that brought the value that was put last, or a newer one
+    wrong: int  # those that brought another one
+    success_rate: float | None  # the part that was right; None if there were none
+    latency_ms: Spread  # until the get's end
+    copies_mean: float | None  # nodes that were seen to hold the value
+    busiest_share: float | None  # of the gets, the part that reached the node that most of them reached
+    busiest_over_mean: float | None  # what this node answered, against the mean
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One run."""
 
@@ -115,6 +129,7 @@ class Report:
     balance: Balance
     cut: Cut
     watches: Watches
+    gets: Gets
 
 
 def percentile(values: Sequence[float], part: float) -> float:

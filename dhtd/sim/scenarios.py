@@ -24,6 +24,8 @@ class Goal:
     gone_max: float | None = None
     seen: float | None = None  # the share of changes that the watchers of a key have seen, at least
     seen_p99: float | None = None  # milliseconds until a watcher has seen a change, at most
+    got: float | None = None  # the share of gets that brought what was put last, at least
+    busiest: float | None = None  # the part of gets that reaches the busiest node, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class Scenario:
             missed.append(f"seen_share is {seen}, and is to be {goal.seen:g}")
         if goal.seen is not None and report.watches.wrong:
             missed.append(f"wrong is {report.watches.wrong}, and is to be 0")
+        got = report.gets.success_rate
+        if goal.got is not None and (got is None or got < goal.got):
+            missed.append(f"gets.success_rate is {got}, and is to be {goal.got:g}")
+        if report.gets.wrong:
+            missed.append(f"gets.wrong is {report.gets.wrong}, and is to be 0")
         recovery = report.lookups.recovery_s
         if goal.recovery is not None and (recovery is None or recovery > goal.recovery):
             missed.append(f"recovery_s is {recovery}, and is to be {goal.recovery:g} at most")
@@ -66,6 +73,7 @@ class Scenario:
             ("gone_p50_s", report.cut.gone_p50_s, goal.gone_p50),
             ("gone_max_s", report.cut.gone_max_s, goal.gone_max),
             ("seen_p99_ms", report.watches.seen_p99_ms, goal.seen_p99),
+            ("busiest_share", report.gets.busiest_share, goal.busiest),
         ):
             if most is not None and (value is None or value > most):
                 missed.append(f"{name} is {value}, and is to be {most:g} at most")
@@ -108,6 +116,16 @@ SCENARIOS: Mapping[str, Scenario] = {
         "keys change while they are watched, and half of the nodes nearest to each key die",
         Plan(watched=10, watchers=10, entries=20, lookups=200),
         Goal(1.0, seen=1.0, seen_p99=1_000.0),
+    ),
+    "hot-key": Scenario(
+        "everybody gets the same value, again and again",
+        Plan(values=1, gets=10_000, entries=20, lookups=200),
+        Goal(1.0, got=1.0, busiest=0.3),
+    ),
+    "owner-away": Scenario(
+        "the owners of values have been off for twelve hours, with sessions of 30 minutes",
+        Plan(nodes=200, churn=1_800.0, duration=14 * HOUR, values=100, gets=1_000, away=HOUR, entries=5, lookups=200),
+        Goal(0.99, got=0.99),
     ),
     "half-nat": Scenario("half of the nodes behind NAT", Plan(nat=0.5), Goal(0.99)),
     "liars": Scenario("10 % of the nodes falsify their answers", Plan(liars=0.1), Goal(0.99)),

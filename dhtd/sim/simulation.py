@@ -26,6 +26,7 @@ from dhtd.sim.power_cuts import PowerCuts
 from dhtd.sim.questions import LOOKUP_LIMIT, Entry, Phase, Questions
 from dhtd.sim.report import Report
 from dhtd.sim.tally import Tally
+from dhtd.sim.values import ValueQuestions
 from dhtd.sim.watchers import Watchers
 
 DOUBLING = 20.0  # seconds in which the network doubles while nodes join one by one
@@ -64,6 +65,7 @@ class Simulation:
         self._questions = Questions(self.net, plan, self._population, self.tally, self._rng)
         self._power_cuts = PowerCuts(self.net, self._population, self._questions, self._end)
         self._watchers = Watchers(self.net, plan, self._population, self._end, self._rng)
+        self._values = ValueQuestions(self.net, plan, self._population, self._end, self._rng)
         self.net.listener = self._heard
         self._phase = Phase.JOINING
         self.stands_at = self._plan_start()
@@ -73,7 +75,8 @@ class Simulation:
     @property
     def is_over(self) -> bool:
         """Whether the duration is over, and every lookup has ended."""
-        return self.net.now >= self.ends_at and not len(self._questions) and not len(self._power_cuts)
+        under_way = len(self._questions) + len(self._power_cuts) + len(self._values)
+        return self.net.now >= self.ends_at and not under_way
 
     def advance(self, events: int) -> bool:
         """Do so many events; return whether there is more to do. Raise `SimulationFailed` if an invariant breaks."""
@@ -116,7 +119,8 @@ class Simulation:
 
     def report(self) -> Report:
         """Return what the run has shown so far."""
-        return self.tally.report(self._population.live, self._power_cuts.report(), self._watchers.report())
+        parts = self._power_cuts.report(), self._watchers.report(), self._values.report()
+        return self.tally.report(self._population.live, *parts)
 
     # The plan
 
@@ -167,11 +171,13 @@ class Simulation:
                 when = self.net.now + self._rng.random() * self.plan.duration
                 self.net.schedule.at(when, self._jump, host, self._rng.random() * JUMP)
         self._watchers.begin(self.ends_at)
+        self._values.begin(self.ends_at)
 
     def _heard(self, host: Host, event: Event) -> None:
         self._questions.heard(host, event)
         self._power_cuts.heard(host, event)
         self._watchers.heard(host, event)
+        self._values.heard(host, event)
 
     def _look_up(self) -> None:
         self._questions.look_up(self._phase)
@@ -206,7 +212,7 @@ class Simulation:
 
     def _goes(self, host: Host, how: str) -> None:
         """Expect nothing more of a machine, whose node is about to be killed."""
-        for part in (self._questions, self._power_cuts, self._watchers):
+        for part in (self._questions, self._power_cuts, self._watchers, self._values):
             part.abandon(host)
         self._population.goes(host)
         self.net.note(how, host)

@@ -16,6 +16,7 @@ from dhtd.sim.plan import Plan
 from dhtd.sim.report import (
     Balance,
     Cut,
+    Gets,
     Hops,
     Lookups,
     Queries,
@@ -105,7 +106,7 @@ class Tally:
             LookupOutcome(self._net.now, is_found, recall, stats.hops, stats.queries, stats.elapsed, across)
         )
 
-    def report(self, live: Sequence[Host], cut: Cut, watches: Watches) -> Report:
+    def report(self, live: Sequence[Host], cut: Cut, watches: Watches, gets: Gets) -> Report:
         """Return the figures: those of the hosts that are alive are counted here."""
         net = self._net
         self.population_changed(self._population)
@@ -120,6 +121,7 @@ class Tally:
             balance=self._balance(live),
             cut=cut,
             watches=watches,
+            gets=gets,
         )
 
     def _lookups(self) -> Lookups:
