@@ -21,7 +21,6 @@ from dhtd.sim.plan import Plan
 from dhtd.sim.population import Population
 from dhtd.sim.questions import LOOKUP_LIMIT
 from dhtd.sim.report import Gets, mean, spread
-from dhtd.wire.signatures import signed
 
 SIZE: Final = 100  # bytes of each value
 RENEWALS: Final = 3  # newer values of each owner that signs
@@ -149,7 +148,11 @@ class ValueQuestions:
 
     def _value(self, number: int, seed: bytes | None, seq: int) -> Value:
         data = (b"value %d, %d of %d " % (number, seq, self._plan.seed)).ljust(SIZE, b".")
-        return Immutable(data) if seed is None else signed(seed, b"", seq, data)
+        if seed is None:
+            return Immutable(data)
+        from dhtd.wire.signatures import signed  # noqa: PLC0415 - see there
+
+        return signed(seed, b"", seq, data)
 
     def _owners_leave(self) -> None:
         """All machines with values go off for good, and others come."""

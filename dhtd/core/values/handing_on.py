@@ -133,7 +133,7 @@ class HandingOn:
         self._giving += 1
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """The newcomer is silent, or does not take it: an hour later it is replicated to whom it may concern."""
+        """The newcomer is silent, or does not take it: an hour later it is replicated."""
         self._giving -= 1
 
     def give_up(self, now: float) -> None:
