@@ -69,13 +69,13 @@ class Hook:
             self._wakeups.wait(3600)
 
     def end(self, number: int) -> None:
-        """End the command by a signal; if it does not end soon, or we are interrupted meanwhile, kill it."""
+        """End the command by a signal, which is no failure; if it does not end soon, or we are interrupted, kill it."""
         self._due.clear()
         try:
             self._signal(number)
             end_by = time.monotonic() + END_WITHIN
             while self._pid is not None and (remaining := end_by - time.monotonic()) > 0:
-                self._reap(os.WNOHANG)
+                self._reap(os.WNOHANG, expected=number)
                 if self._pid is not None:
                     self._wakeups.wait(remaining)
         finally:
@@ -106,7 +106,7 @@ class Hook:
         except OSError as error:
             self._say(_cannot_start(self._command[0], error.strerror))
 
-    def _reap(self, options: int) -> None:
+    def _reap(self, options: int, expected: int = 0) -> None:
         code = 0
         with _undisturbed():
             if self._pid is not None:
@@ -114,7 +114,7 @@ class Hook:
                 if ended:
                     self._pid = None
                     code = os.waitstatus_to_exitcode(status)
-        if code:
+        if code and code != -expected:
             how = f"ended with status {code}" if code > 0 else f"was ended by signal {-code}"
             self._say(f"the command {self._command[0]!r:.80} {how}")
 

@@ -202,6 +202,38 @@ def test_an_end_forwards_its_signal(stage: Stage) -> None:
     assert stage.said == []
 
 
+def test_a_command_that_its_end_kills_has_not_failed(stage: Stage) -> None:
+    stage.start("echo up > {told}; read x < {order}")
+    stage.change(ONE)
+    assert stage.told() == "up"
+    stage.hook.end(signal.SIGTERM)
+    assert stage.hook.is_done
+    assert stage.said == []
+
+
+def test_a_command_has_five_seconds_to_end(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        now = 1_000.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock, waits = Clock(), list[float]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        clock.now += 2.0
+
+    stage.start("trap '' TERM; echo up > {told}; read x < {order}; read x < {order}")
+    stage.change(ONE)
+    assert stage.told() == "up"
+    with monkeypatch.context() as patch:
+        patch.setattr(hooks, "time", clock)
+        patch.setattr(stage.wakeups, "wait", wait)
+        stage.hook.end(signal.SIGTERM)
+    assert waits == [5.0, 3.0, 1.0]
+
+
 def test_an_end_reaches_what_the_command_runs(stage: Stage) -> None:
     """Its own children, in the foreground of a shell, and even stopped ones."""
     stage.start("(trap 'echo caught > {told}; exit' INT; kill -STOP $$; echo up > {told}; read x < {order}) ; exit 0")

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from dhtd.cli import wakeups as module
 from dhtd.cli.wakeups import Wakeups
 from tests.e2e.daemons import DEADLINE
 
@@ -45,6 +46,27 @@ def test_a_wait_ends_without_a_signal() -> None:
     with Wakeups() as wakeups:
         wakeups.wait(0.001)
         assert not is_readable(wakeups)
+
+
+def test_a_wait_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    class Poll:
+        POLLIN = select.POLLIN
+
+        def poll(self, milliseconds: float | None = None) -> list[tuple[int, int]] | Poll:
+            if milliseconds is None:
+                return self
+            waits.append(milliseconds)
+            return []
+
+        def register(self, descriptor: int, events: int) -> None:
+            assert (descriptor, events) == (wakeups.fileno(), select.POLLIN)
+
+    monkeypatch.setattr(module, "select", Poll())
+    with Wakeups() as wakeups:
+        wakeups.wait(2.5)
+    assert waits == [2_500.0]
 
 
 def test_signals_without_end_stop_nobody(capfd: pytest.CaptureFixture[str]) -> None:

@@ -211,6 +211,29 @@ def test_another_node_at_its_place_is_no_holder() -> None:
     assert len(heartbeats(bench)) == 0
 
 
+def test_one_silent_holder_is_reason_enough_to_hurry() -> None:
+    bench = holding(1, 2, 3)
+    entry = bench.node.own_records.get(own_key(KEY, 80))
+    assert entry is not None
+    bench.node.publisher.patrol.lost(contact(1), bench.now)
+    assert entry.hurried
+
+
+def test_one_lost_datagram_is_sent_again_soon() -> None:
+    bench = holding(1)
+    next_beat(bench)
+    bench.advance(TIMEOUT - 0.1)
+    (again, _) = renewals(bench)
+    renew(bench, again, 0)
+    for kind in (FindNode, Store):
+        bench.sent_one()
+        bench.advance(TIMEOUT - 0.1)
+        (again, _) = bench.sent()
+        assert isinstance(again.request, kind)
+        if kind is FindNode:
+            bench.found(again, 1, token=b"fresh")
+
+
 @pytest.mark.parametrize("is_silent", [False, True])
 def test_one_new_id_is_no_reason_to_hurry(is_silent: bool) -> None:
     bench = holding(1, 2, 3)
@@ -367,6 +390,8 @@ def test_many_holders_are_asked_less_often() -> None:
         bench.pong(sent, sent.to[3])
     lease = bench.node.publisher.lease
     assert (lease.period, lease.seconds) == (80.0, 240)
+    bench.node.commands.delete(KEY, 80, bench.now)
+    assert (lease.period, lease.seconds) == (PERIOD, LEASE)
 
 
 def test_a_farewell_has_all_holders_drop_soon() -> None:

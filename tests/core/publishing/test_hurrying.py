@@ -41,6 +41,15 @@ def test_a_contact_makes_an_unheld_entry_due_at_once() -> None:
     assert records.due_in(entry, 1_001.0) == 0.0
 
 
+def test_what_all_nodes_refuse_is_not_hurried() -> None:
+    records = make()
+    entry = records.add(own_key(KEY, 80))
+    publish(records, entry, 1_000.0, [])
+    records.untaken.add(entry, refused=True)
+    records.hurrying.contact_joined(contact(127), 1_001.0)
+    assert not entry.hurried
+
+
 def test_a_doubled_network_hurries_published_entries() -> None:
     records = make()
     published, waiting = records.add(own_key(KEY, 80)), records.add(own_key(KEY, 81))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from dhtd.core.events import Handle, WatchUpdate
 from dhtd.core.watching.own_watch import _MOMENT, _MOMENT_MAX, _PATIENCE, OwnWatch
 from tests.core.played import KEY
 from tests.core.small import contact
 from tests.core.watched import A, B
+
+OP = Handle(1)
 
 
 def test_the_moment_doubles_after_some_rounds() -> None:
@@ -19,6 +22,15 @@ def test_the_moment_doubles_after_some_rounds() -> None:
     assert moments[: _PATIENCE + 1] == [_MOMENT] * (_PATIENCE + 1)
     doubled = [min(_MOMENT * 2**each, _MOMENT_MAX) for each in range(1, 12)]
     assert moments[_PATIENCE + 1 :] == pytest.approx(doubled)
+
+
+def test_the_first_update_tells_all() -> None:
+    watch = OwnWatch(KEY, 1.0)
+    watch.add(OP)
+    watch.has_heard(contact(1), 1, [A])
+    assert watch.update(0.0) == []
+    assert watch.update(0.0, first=True) == [WatchUpdate(OP, KEY, (A,), (A,), (), 1)]
+    assert watch.update(0.0, first=True) == []
 
 
 def test_a_removal_brings_short_moments_again() -> None:

@@ -423,6 +423,21 @@ async def test_a_process_that_has_ended_leaves_nothing(autojump_clock: MockClock
         assert guard.scopes == []
 
 
+async def test_a_deletion_ends_the_wait_of_a_holder(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The disk is full when the client goes, and the entry is deleted before the withdrawal can be written."""
+    async with daemon(Wire(), tmp_path) as one:
+        client = Client()
+        await one.ask(EnterRequest(KEY, 80, attached=True), client)
+        one.disk.failing = True
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.end)
+                await wait_all_tasks_blocked()
+                one.disk.failing = False
+                await one.ask(DeleteRequest(KEY, 80))
+        assert await rows(one) == []
+
+
 async def test_an_end_waits_for_disk_and_node(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
