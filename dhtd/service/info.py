@@ -11,7 +11,7 @@ from dhtd.service.method import Method, Request, Stream
 from dhtd.service.params import ID, TEXT, one_of
 
 SECTIONS: Final = ("node", "routing_table", "store", "tracking", "withdrawals", "values", "held_values", "network")
-COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-name", "own-port")
+COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-name", "own-port", "value-id")
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,10 +147,11 @@ class PutRequest(Request):
 
 
 class PutResult(_WithId, ValueIdentity):
-    """A value that was placed, and the nodes that hold it now."""
+    """A value that was placed, and the nodes that hold it now. Only a `kept` one is put again."""
 
     replicas: list[Replica]
     kept: bool
+    refresh_in_s: float | None
 
 
 _OF_PUTS: Final = (Busy, Conflict, InvalidValue, NewerValue, NotTracked, OtherValue, StateError, TooManyValues)

@@ -61,8 +61,13 @@ def complete_id(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_own_id(context: typer.Context, incomplete: str) -> list[str]:
-    """Offer the names and IDs that this node has entered."""
+    """Offer the names and IDs that this node has entered, and the IDs of the values that it keeps."""
     return _ids(context, "own-id", incomplete)
+
+
+def complete_value_id(context: typer.Context, incomplete: str) -> list[str]:
+    """Offer the IDs of the values that this node keeps, or holds for others."""
+    return _digits(context, "value-id", incomplete)
 
 
 def complete_own_port(context: typer.Context, incomplete: str) -> list[str]:
@@ -86,11 +91,14 @@ def _ids(context: typer.Context, what: str, incomplete: str) -> list[str]:
     names = [name for name in _matching(_ask(context, "own-name", incomplete), incomplete) if _is_plain(name)]
     if context.params.get("name"):
         return names
-    plain = [name for name in names if _is_name(name)]
+    return [*(name for name in names if _is_name(name)), *_digits(context, what, incomplete)]
+
+
+def _digits(context: typer.Context, what: str, incomplete: str) -> list[str]:
     prefix = incomplete.lower()
     if set(prefix) - set(hexdigits):
-        return plain
-    return [*plain, *(incomplete + id[len(incomplete) :] for id in _matching(_ask(context, what, prefix), prefix))]
+        return []
+    return [incomplete + id[len(incomplete) :] for id in _matching(_ask(context, what, prefix), prefix)]
 
 
 def _is_plain(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.completion.candidates import complete_id
+from dhtd.cli.completion.candidates import complete_value_id
 from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
 from dhtd.cli.sought import Sought, parse_sought
 from dhtd.cli.streams import put_bytes
@@ -22,7 +22,10 @@ from dhtd.words import count
 SoughtArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="64 hex digits, or pk: and a public key.", autocompletion=complete_id, show_default=False
+        metavar="ID",
+        help="64 hex digits, or pk: and a public key.",
+        autocompletion=complete_value_id,
+        show_default=False,
     ),
 ]
 SaltOption = Annotated[

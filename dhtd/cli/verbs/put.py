@@ -27,7 +27,7 @@ from dhtd.errors import (
     TooFewReplicas,
     UsageError,
 )
-from dhtd.words import count
+from dhtd.words import count, duration
 
 if TYPE_CHECKING:
     from dhtd.service.method import Method
@@ -294,7 +294,7 @@ def _ask(options: Session, method: Method[Any, Any], parameters: dict[str, Any])
 def _finish(options: Session, told: Told, wanted: int) -> None:
     holders, kept = holders_of(told), told.flag("kept")
     if holders is not None and holders < wanted:
-        again = "It is kept all the same, and tried again, ever more seldom"
+        again = f"It is kept all the same, and {_again(told)}"
         again = again if kept else "It is not kept: put it again, or without --once"
         raise Failure(
             TooFewReplicas(f"{count(holders, 'node')} took the value, of {wanted} wanted. {again}"), told.body
@@ -310,6 +310,12 @@ def _finish(options: Session, told: Told, wanted: int) -> None:
         options.note(f"{numbered}on {count(holders, 'node')}; kept there until dht delete {told.text('id')}")
     else:
         options.note(f"{numbered}on {count(holders, 'node')}; it lasts a day")
+
+
+def _again(told: Told) -> str:
+    """Return when the value is put again."""
+    seconds = told.number("refresh_in_s")
+    return "being put" if seconds == 0 else f"put again in {duration(seconds)}"
 
 
 def register(app: typer.Typer) -> None:

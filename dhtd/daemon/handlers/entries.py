@@ -43,6 +43,7 @@ from dhtd.service.method import Caller, Emit
 
 LookAtPort = Callable[[int], Awaitable[bool | None]]  # see `look_at_port`
 
+NOTHING_THERE: Final = "this node has not entered this ID, and keeps no value under it; dht info lists what it has"
 AT_ONCE: Final = 32  # publications of one client
 
 
@@ -166,8 +167,10 @@ class Entries(Handlers):
         try:
             withdrawal, removed, name = await self._own.delete(id, request.port)
         except NotTracked:
-            if not dropped:
+            if request.port is not None:
                 raise
+            if not dropped:
+                raise NotTracked(NOTHING_THERE) from None
         event = None if withdrawal is None else await _withdrawn(withdrawal)
         files = [labels.declared.get(RecordKey.of(id, Peer.on(port))) for port in removed]
         result: DeleteResult = {

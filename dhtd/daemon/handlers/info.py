@@ -93,11 +93,21 @@ class Inside(Handlers):
                         yield name
             case "own-port":
                 yield from (str(each.port) for each in self._own() if request.entry in {None, each.key})
+            case "value-id":
+                yield from self._own_values()
+                keys = self._node.values.held.keys()
+                yield from (self.format(unpacked(key)) for key in keys)
             case _:
                 yield from (self.format(each.key) for each in self._own())
-                if request.what == "id":
+                if request.what == "own-id":
+                    yield from self._own_values()
+                else:
                     keys = self._node.store.keys()
                     yield from (self.format(unpacked(key)) for key in keys)
+
+    def _own_values(self) -> list[str]:
+        """Return the IDs of the values that this node keeps."""
+        return [self.format(own.key) for own in self._node.values.own]
 
     def _own(self) -> list[RecordKey]:
         """Return the own entries, and those that their guards keep from being published."""

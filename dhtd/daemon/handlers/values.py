@@ -141,11 +141,14 @@ class Values(Handlers):
                 raise NotTracked("the value was deleted or replaced while it was being placed")
             _refuse(event)
             replicas = event.replicas
+        values, now = self._node.values.own, self._driver.clock()
+        own = values.get(key)
         return {
             "id": self.format(key),
             **_identity(value),
             "replicas": self._holders(replicas),
-            "kept": self._node.values.own.get(key) is not None,
+            "kept": own is not None,
+            "refresh_in_s": None if own is None else round(values.due_in(own, now), 3),
         }
 
     async def _drop(self, request: DropRequest) -> DropResult:

@@ -105,6 +105,16 @@ def test_names_are_offered_where_they_are_plain(dht: Run, home: Path) -> None:
     assert [params["what"] for _, params in fake.requests] == ["own-name", "own-id", *["own-name"] * 3]
 
 
+def test_a_get_offers_the_ids_of_values(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", words(ID), words(ID)) as fake:
+        assert offered(dht, "--socket", fake.path, "get", "AB") == ["AB" + ID[2:]]
+        assert offered(dht, "--socket", fake.path, "keep", "") == [ID]
+        assert offered(dht, "--socket", fake.path, "get", "pk:") == []
+    assert fake.requests[0] == ("complete", {"what": "value-id", "prefix": "ab"})
+    assert dht("key", "").out == "new\nshow\n"
+    assert dht("key", "new", "").out == dht("put", "--key", "").out == "\tfiles\t\n"
+
+
 def test_a_watch_offers_ids_and_then_files(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", words("wiki"), words("wiki"), words("wiki")) as fake:
         assert offered(dht, "--socket", fake.path, "watch", "w") == ["wiki"]

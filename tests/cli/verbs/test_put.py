@@ -32,8 +32,9 @@ def _stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def placed(nodes: int = 2, seq: int | None = None, *, kept: bool = True) -> dict[str, Any]:
+    again = {"refresh_in_s": 30.0 if kept else None}
     whose = {"public_key": None, "salt": None} if seq is None else {"public_key": "ab" * 32, "salt": ""}
-    return {"id": ID, **whose, "seq": seq, "replicas": NODES[:nodes], "kept": kept}
+    return {"id": ID, **whose, "seq": seq, "replicas": NODES[:nodes], "kept": kept, **again}
 
 
 def in_base64(data: bytes) -> str:
@@ -93,7 +94,7 @@ def test_too_few_replicas_are_a_failure_of_the_network(dht: Run, home: Path) -> 
         assert done == (
             4,
             "",
-            "dht: 2 nodes took the value, of 3 wanted. It is kept all the same, and tried again, ever more seldom\n",
+            "dht: 2 nodes took the value, of 3 wanted. It is kept all the same, and put again in 30 s\n",
         )
         done = dht("--socket", home / "s", "keep", ID, "--min-replicas", 3, "--json")
     assert (done.status, done.body["error"]["code"], done.body["id"]) == (4, "too-few-replicas", ID)

@@ -353,7 +353,7 @@ async def test_what_is_not_tracked_cannot_be_deleted(autojump_clock: MockClock, 
         await one.ask(EnterRequest(KEY, 80, wait=True))
         with pytest.raises(NotTracked, match="on port 81"):
             await one.ask(DeleteRequest(KEY, 81))
-        with pytest.raises(NotTracked, match="this ID;"):
+        with pytest.raises(NotTracked, match="has not entered this ID, and keeps no value under it;"):
             await one.ask(DeleteRequest(Id(8), None))
         assert one.disk.entries == {(KEY, 80)}
 

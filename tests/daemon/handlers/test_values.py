@@ -29,10 +29,11 @@ from dhtd.errors import (
     StateError,
 )
 from dhtd.service.entries import DeleteRequest, EnterRequest
+from dhtd.service.info import CompleteRequest
 from dhtd.service.values import DropRequest, GetEvent, GetRequest, KeepRequest, PutRequest
 from dhtd.wire.native_values import key_of
 from tests.daemon.handlers.small_daemon import Daemon, daemon, matches, two
-from tests.daemon.wire import Wire, joined
+from tests.daemon.wire import POLICY, Wire, joined
 from tests.values import by_owner, forged, hold, squatting
 
 TEXT = Immutable(b"hello")
@@ -94,6 +95,7 @@ async def test_a_put_value_is_got_elsewhere(autojump_clock: MockClock, tmp_path:
         result = await one.ask(put_of(TEXT))
         replicas = result.pop("replicas")
         assert sorted(map(str, replicas)) == sorted(map(str, (replica(other), replica(third))))
+        assert POLICY.value_republish / 2 < result.pop("refresh_in_s") < POLICY.value_republish * 2
         assert result == {"id": NATIVE.format(ID), "public_key": None, "seq": None, "salt": None, "kept": True}
         assert held(other) == held(third) == [TEXT]
         assert one.disk.values.keys() == {ID}
@@ -125,7 +127,7 @@ async def test_bytes_that_are_no_text_have_none(autojump_clock: MockClock, tmp_p
 async def test_a_value_can_be_put_and_not_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         result = await one.ask(put_of(TEXT, keep=False))
-        assert (result["kept"], len(result["replicas"])) == (False, 1)
+        assert (result["kept"], result["refresh_in_s"], len(result["replicas"])) == (False, None, 1)
         assert not kept(one)
         assert not one.disk.values
         assert held(other) == [TEXT]
@@ -376,5 +378,19 @@ async def test_delete_takes_back_the_value_as_well(
         assert (deleted["removed"], deleted["value"]) == ([81] if has_entry else [], True)
         assert deleted["name"] == ("note" if has_entry else None)
         assert not kept(one)
-        with pytest.raises(NotTracked):
+        with pytest.raises(NotTracked, match="has not entered this ID, and keeps no value under it"):
             await one.ask(DeleteRequest(ID))
+        with pytest.raises(NotTracked, match="has not entered this ID on port 80"):
+            await one.ask(DeleteRequest(ID, 80))
+
+
+async def test_the_ids_of_values_are_offered(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(put_of(TEXT))
+        let_hold(one, by_owner(1))
+        own, all_ = [NATIVE.format(ID)], sorted(map(NATIVE.format, (ID, OWN)))
+        assert (await one.ask(CompleteRequest("own-id", "")))["words"] == own
+        assert (await one.ask(CompleteRequest("value-id", "")))["words"] == all_
+        assert (await one.ask(CompleteRequest("id", "")))["words"] == []
+        assert (await other.ask(CompleteRequest("value-id", own[0][:5])))["words"] == own
+        assert (await other.ask(CompleteRequest("own-id", "")))["words"] == []
