@@ -18,8 +18,8 @@ from dhtd.core.messages import Contact, Error, Found, Get, Put, Result
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.records import Immutable, Mutable
 from dhtd.core.routing.overlays import Overlays
-from dhtd.core.storage.held_values import HeldValues
 from dhtd.core.timers import Timers
+from dhtd.core.values.known_values import KnownValues
 from dhtd.core.values.verifier import Verifier
 
 if TYPE_CHECKING:
@@ -37,27 +37,33 @@ class HandingOn:
 
     __slots__ = (
         "_came",
-        "_giving",
         "_held",
-        "_looking",
+        "_keys",
+        "_known",
+        "_newcomer",
         "_overlays",
+        "_ready",
         "_requester",
         "_rng",
         "_turn_at",
+        "_under_way",
         "_verifier",
     )
 
     def __init__(
-        self, requester: Requester, overlays: Overlays, verifier: Verifier, held: HeldValues, rng: Random
+        self, requester: Requester, overlays: Overlays, verifier: Verifier, known: KnownValues, rng: Random
     ) -> None:
         self._requester = requester
         self._overlays = overlays
         self._verifier = verifier
-        self._held = held
+        self._held = known.held
+        self._known = known
         self._rng = rng
         self._came: Timers[Contact] = Timers()  # newcomers, and when each has stayed long enough
-        self._looking: deque[tuple[Contact, deque[bytes]]] = deque()  # those that have, and the keys to look at
-        self._giving = 0
+        self._ready: deque[Contact] = deque()  # those that have
+        self._newcomer: Contact | None = None  # the one whose turn it is
+        self._keys: deque[bytes] = deque()  # to be looked at for it
+        self._under_way: set[Asked] = set()
         self._turn_at = 0.0
 
     def met(self, contact: Contact, now: float) -> None:
@@ -71,27 +77,33 @@ class HandingOn:
 
     def next_timeout(self) -> float | None:
         """Return when `go_on` has something to do."""
-        if self._looking:
-            return None if self._giving >= self._requester.policy.replicating else self._turn_at
+        if self._newcomer is not None or self._ready:
+            return self._turn_at if self._has_room() else None
         return self._came.next()
 
     def go_on(self, now: float) -> None:
         """Look which values the newcomers should hold, some at a time."""
-        for contact in self._came.pop_due(now):
-            self._looking.append((contact, deque(self._held.keys())))
-        if not self._looking or now < self._turn_at:
+        self._ready.extend(self._came.pop_due(now))
+        if now < self._turn_at:
             return
         self._turn_at = now + _PAUSE
         for _ in range(_LOOKED):
-            if not self._looking or self._giving >= self._requester.policy.replicating:
+            if not self._has_room():
                 return
-            contact, keys = self._looking[0]
-            if not keys or not self._is_there(contact):
-                self._looking.popleft()
+            # 1. Whose turn is it?
+            if self._newcomer is None or not self._keys or not self._is_there(self._newcomer):
+                self._newcomer = self._ready.popleft() if self._ready else None
+                if self._newcomer is None:
+                    return
+                self._keys = deque(self._held.keys())
                 continue
-            key = unpacked(keys.popleft())
-            if self._is_near(key, contact):
-                self._give(key, contact, now)
+            # 2. Is it near the next key?
+            key = unpacked(self._keys.popleft())
+            if self._is_near(key, self._newcomer):
+                self._give(key, self._newcomer, now)
+
+    def _has_room(self) -> bool:
+        return len(self._under_way) < self._requester.policy.replicating
 
     def _is_there(self, contact: Contact) -> bool:
         overlay = self._overlays.of(contact.endpoint)
@@ -108,34 +120,34 @@ class HandingOn:
             return
         value, _ = known
         request = Get(key, None, 0 if isinstance(value, Immutable) else value.seq)
-        self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
-        self._giving += 1
+        self._ask(request, contact, now)
+
+    def _ask(self, request: Get | Put, contact: Contact, now: float) -> None:
+        self._under_way.add(self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True))
 
     # What a newcomer answers
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Give the newcomer the value, unless it has it, or a newer one."""
-        self._giving -= 1
+        self._under_way.discard(query)
         request = query.request
         if not isinstance(request, Get) or not isinstance(result, Found) or contact.id != query.id:
             return
         held, seq = result.held, request.seq
         if isinstance(held, Immutable | Mutable):
             if self._verifier.accepts(request.key, held):
-                self._held.supersede(request.key, held, now)
+                self._known.learned(request.key, held, now)
             return
         known = self._held.get(request.key, now)
         if known is None or held == seq or not result.token:
             return
         value, lasts = known
-        put = Put(request.key, result.token, value, None, max(lasts, 1))
-        self._requester.ask(self, put, contact.endpoint, contact.id, now, insistent=True)
-        self._giving += 1
+        self._ask(Put(request.key, result.token, value, None, max(lasts, 1)), contact, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """The newcomer is silent, or does not take it: an hour later it is replicated."""
-        self._giving -= 1
+        self._under_way.discard(query)
 
     def give_up(self, now: float) -> None:
         """Count nothing as under way: a value that is forgotten here is replicated an hour later."""
-        self._giving = 0
+        self._under_way.clear()

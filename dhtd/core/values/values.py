@@ -51,7 +51,7 @@ class Values:
         self.own = own = OwnValues(requester.policy, rng, counters.caps_hit)
         self.known = known = KnownValues(held, own, tell_news)
         self.keeping = Keeping(requester, overlays, operations, waiting, verifier, known, tell, rng)
-        self.handing_on = HandingOn(requester, overlays, verifier, held, rng)
+        self.handing_on = HandingOn(requester, overlays, verifier, known, rng)
 
     def read(self, op: Handle, wanted: Wanted, report: Report[GetProgress | GetDone | GaveUp], now: float) -> Reading:
         """Return a get of a value, which is not begun yet."""

@@ -99,7 +99,7 @@ def test_data_are_given_without_a_seq() -> None:
 def test_an_own_value_is_given_as_well() -> None:
     bench = Bench()
     bench.node.commands.put(KEY, NEW, bench.now)
-    assert put(bench, OLD) is None  # it holds that for others
+    assert put(bench, OLD) == 302
     found = ask(bench, Get(KEY))
     assert (found.held, found.lasts) == (NEW, VALUE_LASTS)
 
