@@ -1,22 +1,30 @@
-"""Every acknowledged `enter` survives `kill -9` at any moment."""
+"""Every acknowledged `enter` and `put` survives `kill -9` at any moment."""
 
 from __future__ import annotations
 
 import json
 import random
 import socket
+from base64 import b64encode
 from contextlib import ExitStack, closing
+from itertools import count
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from dhtd.control.frames import encode
 from dhtd.core.ids import NATIVE
+from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.daemon.state.file import StateFile
+from dhtd.service.values import PUT
+from dhtd.wire.native_values import key_of
 from tests.e2e.daemons import DEADLINE, Daemon, Network
 from tests.records import own_key
+from tests.values import by_owner
 
 Entry = tuple[str, int]
+T = TypeVar("T")
 
 IN_FLIGHT = 4  # requests under way when the kill comes
 SPINS_MAX = 800_000  # turns of an empty loop, some tens of milliseconds: longer than the requests under way take
@@ -50,6 +58,59 @@ def test_acknowledged_entries_survive_kills(entries: int, kills: int) -> None:
             assert acknowledged <= tracked, f"kill {kill}: {len(acknowledged - tracked)} lost"
 
 
+@pytest.mark.parametrize(
+    ("puts", "kills"),
+    [
+        (60, 3),
+        pytest.param(1_000, 25, marks=pytest.mark.slow),
+        pytest.param(2_000, 1_000, marks=pytest.mark.long),
+    ],
+)
+def test_acknowledged_values_survive_kills(puts: int, kills: int) -> None:
+    """Of each signed value, the latest acknowledged one or a later one is there, and each of the others is."""
+    rng = random.Random(19)
+    with Network() as network:
+        (daemon,) = network.start(1)
+        numbers = count(1)
+        acknowledged: dict[str, int] = {}  # by ID: the seq, 0 for a value that never changes
+        done = 0
+        for kill in range(1, kills + 1):
+            while done < puts * kill // kills:
+                value = random_value(rng, next(numbers))
+                with daemon.ask() as client:
+                    client.ask(PUT, **parameters(value))
+                acknowledge(acknowledged, value)
+                done += 1
+            values = [random_value(rng, next(numbers)) for _ in range(IN_FLIGHT)]
+            for value in do_while_killed(daemon, {value: ("put", parameters(value)) for value in values}, rng):
+                acknowledge(acknowledged, value)
+            network.launch(daemon)
+            with daemon.ask() as client:
+                kept = {told["id"]: told["seq"] or 0 for told in client.info("values")["values"]}
+            lost = [id for id, seq in acknowledged.items() if kept.get(id, -1) < seq]
+            assert not lost, f"kill {kill}: {len(lost)} lost"
+
+
+def acknowledge(acknowledged: dict[str, int], value: Value) -> None:
+    id, seq = NATIVE.format(key_of(value)), value.seq if isinstance(value, Mutable) else 0
+    acknowledged[id] = max(seq, acknowledged.get(id, 0))
+
+
+def random_value(rng: random.Random, number: int) -> Value:
+    """Return a new value: half of them take the place of one of a few signed ones."""
+    data = b"%d " % number + rng.randbytes(rng.randrange(900))
+    return by_owner(number, data, salt=rng.choice([b"a", b"b", b"c"])) if rng.random() < 0.5 else Immutable(data)
+
+
+def parameters(value: Value) -> dict[str, Any]:
+    """Return the parameters of a put that does not wait for the network."""
+    told: dict[str, Any] = {"data": b64encode(value.data).decode(), "within_s": 0.001}
+    if isinstance(value, Mutable):
+        told |= {"public_key": value.public_key.hex(), "salt": b64encode(value.salt).decode(), "seq": value.seq}
+        told["signature"] = value.signature.hex()
+    return told
+
+
 def test_holders_are_known_after_an_instant_kill() -> None:
     """A holder that is down during the deletion is then told when it comes back."""
     with Network() as network:
@@ -67,15 +128,21 @@ def test_holders_are_known_after_an_instant_kill() -> None:
 
 def enter_while_killed(daemon: Daemon, entries: list[Entry], rng: random.Random) -> set[Entry]:
     """Enter all at once and kill the daemon meanwhile; return the acknowledged entries."""
+    asked = {(id, port): ("enter", {"id": id, "port": port, "wait": False}) for id, port in entries}
+    return do_while_killed(daemon, asked, rng)
+
+
+def do_while_killed(daemon: Daemon, asked: dict[T, tuple[str, dict[str, Any]]], rng: random.Random) -> set[T]:
+    """Call methods all at once and kill the daemon meanwhile; return what was acknowledged."""
     with ExitStack() as stack:
-        connections = [stack.enter_context(connect(daemon.socket)) for _ in entries]
-        for connection, (id, port) in zip(connections, entries, strict=True):
-            connection.sendall(encode({"method": "enter", "params": {"id": id, "port": port, "wait": False}}))
+        connections = [stack.enter_context(connect(daemon.socket)) for _ in asked]
+        for connection, (method, told) in zip(connections, asked.values(), strict=True):
+            connection.sendall(encode({"method": method, "params": told}))
         for _ in range(rng.randrange(SPINS_MAX)):
             pass
         daemon.kill()
         answers = [answer(connection) for connection in connections]
-    return {entry for entry, body in zip(entries, answers, strict=True) if "result" in body}
+    return {each for each, body in zip(asked, answers, strict=True) if "result" in body}
 
 
 def connect(path: Path) -> socket.socket:
