@@ -14,6 +14,7 @@ import contextlib
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -22,9 +23,20 @@ from typing import Final
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.records import Peer
+from dhtd.core.records import DATA_MAX, Immutable, Mutable, Peer
+from dhtd.core.storage.packed_value import pack, unpack
 from dhtd.daemon.state import disk as state_disk
-from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import (
+    AddOwn,
+    KeepValue,
+    SavedHeldValue,
+    SavedHolder,
+    SavedOwnValue,
+    SavedRecord,
+    SavedState,
+    SetHolders,
+    StateFile,
+)
 from dhtd.daemon.state.rows import hash_of
 from dhtd.daemon.state.schemas import COLUMNS, Value
 from dhtd.errors import StateError
@@ -39,6 +51,8 @@ _MEMORY: Final = Path("/dev/shm")
 _KEY: Final = Id(5)
 _ENTRY: Final = SavedRecord(_KEY, Peer(Endpoint.of("192.0.2.1", 80)), 3_600, KEPT)
 _HOLDER: Final = SavedHolder(Contact(_KEY, _ENTRY.record.endpoint), 2e9, ((_ENTRY.record.endpoint.ip, 2e9),))
+_OWN_VALUE: Final = SavedOwnValue(_KEY, Immutable(b"text"), 1, "note")
+_HELD_VALUE: Final = SavedHeldValue(_KEY, Mutable(bytes(32), b"salt", 7, b"text", bytes(64)), bytes(4), 2e9)
 _COLUMNS: Final = {table: len(columns) + 1 for table, columns in COLUMNS.items()}
 
 
@@ -81,6 +95,8 @@ def _check_file(path: Path) -> None:
         file.save_contacts([Contact(_KEY, _ENTRY.record.endpoint)])
         file.save_held([(_KEY, [_ENTRY])])
         file.save_holders([SetHolders(own_key(_KEY, 80), [_HOLDER])])
+        file.apply([KeepValue(_OWN_VALUE)])
+        file.save_held_values([(_KEY, _HELD_VALUE)])
         saved = file.load()
     assert saved.node_id == _KEY
     assert set(saved.own) == {*state.own, own_key(_KEY, 80)}
@@ -88,6 +104,8 @@ def _check_file(path: Path) -> None:
     assert saved.held.count(_ENTRY) == 1
     assert [entry for entry in saved.held if entry.key != _KEY] == [entry for entry in state.held if entry.key != _KEY]
     assert saved.holders == {**state.holders, own_key(_KEY, 80): [_HOLDER]}
+    assert set(saved.own_values) == {_OWN_VALUE, *(own for own in state.own_values if own.key != _KEY)}
+    assert set(saved.held_values) == {_HELD_VALUE, *(held for held in state.held_values if held.key != _KEY)}
     with contextlib.closing(StateFile.open(path)) as again:
         assert again.set_aside is None, again.notice
         assert again.load() == saved, "the next process reads something else"
@@ -108,6 +126,11 @@ def _check_state(state: SavedState) -> None:
             assert 0 <= holder.contact.id < NATIVE.size
             str(holder.contact.endpoint)
             assert all(len(ip) == len(holder.contact.endpoint.ip) for ip, _ in holder.seen)
+    values = {own.key: own.value for own in state.own_values} | {held.key: held.value for held in state.held_values}
+    for key, value in values.items():
+        assert 0 <= key < NATIVE.size
+        assert unpack(pack(value)) == value
+        assert len(value.data) <= DATA_MAX
 
 
 def _is_copy(path: Path) -> bool:
@@ -156,7 +179,7 @@ def _rows(reader: Reader, path: Path) -> None:
 
 
 def _value(reader: Reader) -> Value:
-    kind = reader.number() % 8
+    kind = reader.number() % 9
     match kind:
         case 0:
             return None
@@ -172,6 +195,8 @@ def _value(reader: Reader) -> Value:
             return reader.take(6)
         case 6:
             return reader.number(2)
+        case 7:
+            return bytes([2 + reader.number() % 2]) + reader.some(255)
         case _:
             return reader.some(40)
 
@@ -208,6 +233,8 @@ def _schema(reader: Reader, path: Path) -> None:
         "DELETE FROM spare",
         "UPDATE own SET port = port + 1",
         "DELETE FROM own",
+        "DROP TABLE own_value",
+        "UPDATE held_value SET body = x'02'",
         "UPDATE meta SET value = '5 x' WHERE name = 'sum own'",
     )
     path.write_bytes(_good(reader.number() % 3))
@@ -239,6 +266,8 @@ def _good(number: int) -> bytes:
                 file.save_holders(
                     [SetHolders(own_key(key, 80), [SavedHolder(Contact(key, _ENTRY.record.endpoint), 2e9)])]
                 )
+                file.apply([KeepValue(replace(_OWN_VALUE, key=key))])
+                file.save_held_values([(key, replace(_HELD_VALUE, key=key))])
             file.save_contacts([Contact(NATIVE.random(rng), Endpoint.of("192.0.2.7", 9)) for _ in range(number * 5)])
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute(f"PRAGMA page_size = {SMALL_PAGE}")
@@ -257,7 +286,7 @@ def _seeds() -> Iterator[bytes]:
             yield bytes([kind, number]) + rng.randbytes(40)
     for at in (0, 16, 18, 24, 28, 44, 56, 60, 68, 96, 100, 103, 105):  # fields of the header, and of the first page
         yield bytes([1, 1]) + at.to_bytes(2, "big") + b"\4" + rng.randbytes(4)
-    for statement in range(23):
+    for statement in range(25):
         yield bytes([5, 2, 0, 0, 0, 7, 1, statement])
     yield bytes([5, 1, 0, 0, 0, 7, 2, 17, 11])  # the content of version 1
 

@@ -24,12 +24,12 @@ from dhtd.daemon.state.disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state.ledger import make_tables, said_sums
 from dhtd.daemon.state.rows import RowReader, is_whole
 from dhtd.daemon.state.saved import SavedHolder, SavedState
-from dhtd.daemon.state.schemas import COLUMNS, HASHED, KEYS, SINCE, VERSION, Row, Value, columns, upgraded
+from dhtd.daemon.state.schemas import COLUMNS, HASHED, KEYS, ROWID, SINCE, VERSION, Row, Value, columns, upgraded
 
 T = TypeVar("T")
 
 PAGE: Final = 4096  # bytes of a page; SQLite's default, and what all files of ours have
-_PAGES_MIN: Final = 1 + len(COLUMNS) + 2  # two tables have an index beside
+_PAGES_MIN: Final = 1 + len(COLUMNS) + len(ROWID)
 _HASHED: Final = range(VERSION, HASHED - 1, -1)  # the versions with hashes, the newest first
 _WORDS: Final = {
     "own": ("own entry", "own entries"),
@@ -165,7 +165,8 @@ def _read(connection: sqlite3.Connection, attempt: _Attempt, version: int) -> No
 def _read_hashed(connection: sqlite3.Connection, attempt: _Attempt, table: str, version: int) -> None:
     """Read from both ends: what is broken may be in the middle."""
     there = columns(table, version)
-    select = f"SELECT {', '.join(there)}, hash FROM {table} ORDER BY {there[0]}"  # noqa: S608
+    order_of_tree = "rowid" if table in ROWID else there[0]  # the index of a table may be broken, too
+    select = f"SELECT {', '.join(there)}, hash FROM {table} ORDER BY {order_of_tree}"  # noqa: S608
     for order in ("ASC", "DESC"):
         with suppress(*SQLITE_ERRORS):
             for row in connection.execute(f"{select} {order}"):

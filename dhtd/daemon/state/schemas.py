@@ -50,6 +50,7 @@ KEYS: Final = {
     "own_value": ("key",),
     "held_value": ("key",),
 }
+ROWID: Final = ("own_value", "held_value")  # the tables whose primary key is an index beside
 SUMMED: Final = (
     "own",
     "guard",

@@ -8,14 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.records import Peer
-from dhtd.daemon.state.file import AddOwn, Change, RemoveOwn, SavedHolder, SavedRecord, SetHolders, StateFile
+from dhtd.core.records import Immutable, Mutable, Peer
+from dhtd.daemon.state.file import (
+    AddOwn,
+    Change,
+    DropValue,
+    KeepValue,
+    RemoveOwn,
+    SavedHolder,
+    SavedOwnValue,
+    SavedRecord,
+    SetHolders,
+    StateFile,
+)
 from dhtd.errors import StateError
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
@@ -25,11 +37,24 @@ from tests.records import KEPT, own_key
 pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
 
 HOLDER = SavedHolder(Contact(Id(5), endpoint(9)), 5.0)
-BEFORE = Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 80)), SetHolders(own_key(Id(1), 80), (HOLDER,))))
+NEWS = SavedOwnValue(Id(1), Mutable(bytes(32), b"", 7, b"news", bytes(64)), 1, "news")
+BEFORE = Own(
+    (
+        AddOwn(own_key(Id(1), 80)),
+        AddOwn(own_key(Id(2), 80)),
+        SetHolders(own_key(Id(1), 80), (HOLDER,)),
+        KeepValue(NEWS),
+    )
+)
 CHANGES: list[tuple[Change, ...]] = [
     (AddOwn(own_key(Id(3), 80)),),
     (RemoveOwn([own_key(Id(1), 80)]), SetHolders(own_key(Id(1), 80), (HOLDER,))),
     (SetHolders(own_key(Id(2), 80), (HOLDER,)),),
+    (
+        KeepValue(replace(NEWS, value=Mutable(bytes(32), b"", 8, b"more", bytes(64)), name=None)),
+        KeepValue(SavedOwnValue(Id(2), Immutable(b"text"), 0)),
+    ),
+    (DropValue(Id(1)), DropValue(Id(2))),
 ]
 
 
@@ -67,7 +92,7 @@ def attempt(scratch: Scratch, changes: tuple[Change, ...], refuses: Callable[[in
     return said, taken
 
 
-@pytest.mark.parametrize("changes", CHANGES, ids=["enter", "delete", "holders"])
+@pytest.mark.parametrize("changes", CHANGES, ids=["enter", "delete", "holders", "put", "drop"])
 @pytest.mark.parametrize("length", [1, 2, 3, 1_000], ids=["once", "twice", "thrice", "from then on"])
 def test_what_a_failing_disk_has_is_what_is_said(scratch: Scratch, changes: tuple[Change, ...], length: int) -> None:
     first, outcomes = 0, set()

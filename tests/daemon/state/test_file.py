@@ -26,6 +26,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import LEASE_MAX, SESSION_SIZE, Contact
 from dhtd.core.records import DATA_MAX, SALT_MAX, SEQ_MAX, Immutable, Mutable, Peer
+from dhtd.core.storage.packed_value import pack
 from dhtd.daemon import make_driver
 from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state import contents
@@ -44,7 +45,7 @@ from dhtd.daemon.state.file import (
 )
 from dhtd.daemon.state.rows import RowReader
 from dhtd.daemon.state.saved import HELD, SavedGuard, SavedOwn
-from dhtd.daemon.state.schemas import VERSION, Value
+from dhtd.daemon.state.schemas import ROWID, VERSION, Value
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import OLD_VERSIONS, put_real, write_old
 from tests.records import KEPT, SESSION, own_key
@@ -803,6 +804,8 @@ def is_part(state: SavedState, whole: SavedState) -> bool:
         and {*state.own} <= {*whole.own}
         and {*state.held} <= {*whole.held}
         and all({*holders} <= {*whole.holders[own]} for own, holders in state.holders.items())
+        and {*state.own_values} <= {*whole.own_values}
+        and {*state.held_values} <= {*whole.held_values}
     )
 
 
@@ -1074,6 +1077,9 @@ BLOB = "zeroblob(32)"
         f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, NULL)",
         f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, zeroblob(13))",
         f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, x'01020304fff8000000000000')",
+        f"INSERT INTO own_value VALUES ({BLOB}, x'02', 1, NULL)",
+        f"INSERT INTO own_value VALUES ({BLOB}, NULL, 1, NULL)",
+        f"INSERT INTO held_value VALUES ({BLOB}, x'02', x'{V4.ip.hex()}', 1.5)",
     ],
 )
 def test_foreign_rows_go_and_the_rest_stays(path: Path, statement: str) -> None:
@@ -1092,7 +1098,8 @@ def test_foreign_rows_go_and_the_rest_stays(path: Path, statement: str) -> None:
     assert in_order(loaded(path)) == FULL
     with closing(sqlite3.connect(aside)) as copy:  # the row is still to be seen there
         [count] = copy.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert count == {"own": 3, "guard": 2, "contact": 3, "held": 1, "holder": 3}[table] + 1
+    rows = {"own": 3, "guard": 2, "contact": 3, "held": 1, "holder": 3, "own_value": 2, "held_value": 3}
+    assert count == rows[table] + 1
 
 
 @pytest.mark.parametrize(
@@ -1107,6 +1114,12 @@ def test_foreign_rows_go_and_the_rest_stays(path: Path, statement: str) -> None:
         ("UPDATE holder SET seen = NULL WHERE until < 1700000002", "holder"),
         ("UPDATE holder SET seen = zeroblob(24) WHERE until < 1700000002", "holder"),
         ("DELETE FROM own WHERE place = x'0050'", "own"),
+        ("UPDATE own_value SET wanted = 1 WHERE wanted = 3", "own_value"),
+        ("UPDATE own_value SET name = 'mine' WHERE name IS NULL", "own_value"),
+        ("UPDATE held_value SET until = until + 1 WHERE until < 1700000005", "held_value"),
+        (f"UPDATE held_value SET source = zeroblob(4) WHERE source = x'{V4.ip.hex()}'", "held_value"),
+        ("UPDATE held_value SET body = x'0200' WHERE body = x'02'", "held_value"),
+        ("DELETE FROM held_value WHERE body = x'02'", "held_value"),
     ],
 )
 def test_a_changed_row_is_lost_and_reported(path: Path, statement: str, lost: str) -> None:
@@ -1116,6 +1129,79 @@ def test_a_changed_row_is_lost_and_reported(path: Path, statement: str, lost: st
         assert is_part(in_order(file.load()), FULL)
         assert file.damage is not None
         assert file.damage.lost == {lost: 1}
+
+
+SIGNED_ROW = pack(SIGNED)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        5,
+        "text",
+        b"",
+        b"\1",
+        b"\2" + bytes(DATA_MAX + 1),
+        SIGNED_ROW[:105],
+        SIGNED_ROW + bytes(DATA_MAX),
+        pack(SIGNED._replace(salt=bytes(SALT_MAX + 1))),
+        pack(SIGNED._replace(seq=SEQ_MAX + 1)),
+    ],
+    ids=["none", "number", "text", "empty", "peer", "long", "cut", "long and signed", "salt", "seq"],
+)
+def test_no_row_gives_an_impossible_value(body: Value) -> None:
+    reader = RowReader(NATIVE)
+    assert reader.own_value(ID_BYTES, SIGNED_ROW, 0, None) == SavedOwnValue(ID, SIGNED, 0)
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        reader.own_value(ID_BYTES, body, 0, None)
+    with pytest.raises(ValueError):  # noqa: PT011
+        reader.held_value(ID_BYTES, body, V4.ip, 1.5)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (ID_BYTES[1:], SIGNED_ROW, 0, None),
+        (ID_BYTES, SIGNED_ROW, -1, None),
+        (ID_BYTES, SIGNED_ROW, 1.0, None),
+        (ID_BYTES, SIGNED_ROW, 1, b"name"),
+    ],
+)
+def test_no_row_gives_an_impossible_own_value(row: tuple[Value, Value, Value, Value]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        RowReader(NATIVE).own_value(*row)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (ID_BYTES[1:], SIGNED_ROW, V4.ip, 1.5),
+        (ID_BYTES, SIGNED_ROW, V4.ip + b"1", 1.5),
+        (ID_BYTES, SIGNED_ROW, "host", 1.5),
+        (ID_BYTES, SIGNED_ROW, V4.ip, float("inf")),
+    ],
+)
+def test_no_row_gives_an_impossible_held_value(row: tuple[Value, Value, Value, Value]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        RowReader(NATIVE).held_value(*row)
+
+
+def test_values_outlive_the_index_of_their_table(path: Path) -> None:
+    fill(path)
+    for table in ROWID:
+        zero_root(path, f"sqlite_autoindex_{table}_1")
+    with closing(StateFile.open(path)) as file:
+        assert file.damage is not None
+        assert file.damage.lost == {}
+        assert in_order(file.load()) == FULL
+
+
+def test_many_large_values_take_little_more_room(path: Path) -> None:
+    values = [SavedHeldValue(Id(number), Immutable(bytes(DATA_MAX)), V4.ip, 1.5) for number in range(1_000)]
+    with closing(StateFile.open(path)) as file:
+        file.save_held_values((held.key, held) for held in values)
+    assert path.stat().st_size < 1.5 * 1_000 * DATA_MAX
 
 
 @pytest.mark.parametrize("seen", [None, 5, bytes(13), V4.ip + b"\x7f\xf8" + bytes(6)], ids=["none", "5", "cut", "nan"])

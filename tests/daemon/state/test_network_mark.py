@@ -13,8 +13,17 @@ import pytest
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.records import Peer
-from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders, StateFile
+from dhtd.core.records import Immutable, Peer
+from dhtd.daemon.state.file import (
+    AddOwn,
+    KeepValue,
+    SavedHeldValue,
+    SavedHolder,
+    SavedOwnValue,
+    SavedRecord,
+    SetHolders,
+    StateFile,
+)
 from dhtd.daemon.state.network_mark import claim, fingerprints
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import WrongNetwork
@@ -36,12 +45,15 @@ def file(tmp_path: Path) -> Iterator[StateFile]:
         opened.add_own(AddOwn(OWN))
         opened.save_held([(HELD.key, [HELD])])
         opened.save_holders([HOLDERS])
+        opened.apply([KeepValue(SavedOwnValue(Id(9), Immutable(b""), 1))])
+        opened.save_held_values([(Id(9), SavedHeldValue(Id(9), Immutable(b""), bytes(4), 1e9))])
         yield opened
 
 
 def kept(file: StateFile) -> tuple[bool, bool, bool, bool]:
-    """Return whether it has contacts, own entries, held entries and holders."""
+    """Return whether it has contacts, own entries and values, held ones, and holders."""
     state = file.load()
+    assert (bool(state.own_values), bool(state.held_values)) == (bool(state.own), bool(state.held))
     assert state.node_id == Id(1)
     return bool(state.contacts), bool(state.own), bool(state.held), bool(state.holders)
 
