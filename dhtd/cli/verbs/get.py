@@ -108,7 +108,8 @@ def _print(data: bytes) -> None:
     """Write the bytes as they are. On a terminal, a line that does not end is ended on stderr."""
     is_terminal = sys.stdout.isatty()
     if is_terminal and not _is_readable(data):
-        raise UsageError(f"{count(len(data), 'byte')} that are no text for a terminal: add > FILE, or --json")
+        are = "is" if len(data) == 1 else "are"
+        raise UsageError(f"{count(len(data), 'byte')} that {are} no text for a terminal: add > FILE, or --json")
     put_bytes(data)
     sys.stdout.flush()
     if is_terminal and data and not data.endswith(b"\n"):
@@ -151,11 +152,18 @@ def _finish(options: Session, told: Told, *, first: bool) -> None:
     if stale:
         options.note(f"{count(stale, 'node')} held an older value, and {'was' if stale == 1 else 'were'} sent this one")
     if not options.json and sys.stderr.isatty():
-        seq = f"seq {told.text('seq')}; " if is_signed else ""
-        options.note(
-            f"{seq}on {count(len(told.parts('copies')), 'node')}; {count(stats.number('queries'), 'query')},"
-            f" {count(stats.number('responses'), 'node')} answered, {stats.number('elapsed_ms') or 0:.0f} ms"
-        )
+        options.note(f"seq {told.text('seq')}; {_course(told)}" if is_signed else _course(told))
+
+
+def _course(told: Told) -> str:
+    """Return how the value was found."""
+    stats = told.part("stats")
+    if stats.number("queries") == 0:
+        return "this node has it itself"
+    return (
+        f"on {count(len(told.parts('copies')), 'node')}; {count(stats.number('queries'), 'query')},"
+        f" {count(stats.number('responses'), 'node')} answered, {stats.number('elapsed_ms') or 0:.0f} ms"
+    )
 
 
 def register(app: typer.Typer) -> None:

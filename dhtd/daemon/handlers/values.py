@@ -82,18 +82,28 @@ class Values(Handlers):
         if isinstance(event, GetDone):
             result["copies"] = self._holders(event.copies)
             result["stale"] = [{**self._holder(each.contact), "seq": _seq(each.value)} for each in event.stale]
-            result["conflict"] = bool(event.conflicting)
+            rival = self._own_rival(event)
+            result["conflict"] = bool(event.conflicting) or rival is not None
             result["local"], result["complete"] = event.is_ours, event.complete
-            result["values"] = self._all(event) if request.all else []
+            result["values"] = self._all(event, rival) if request.all else []
         return result
 
     def _begin_get(self, sought: Sought, key: Id, *, thorough: bool = False) -> Ongoing:
         signed, get = sought.public_key is not None, self._node.commands.get
         return self._driver.begin(lambda now: get(key, now, signed=signed, thorough=thorough))
 
-    def _all(self, event: GetDone) -> list[FoundValue]:
+    def _own_rival(self, event: GetDone) -> Value | None:
+        """Return this node's own copy, if it is another value with the seq of the one that was found."""
+        known = self._node.values.known.get(event.key, self._driver.clock())
+        own = None if known is None else known[0]
+        is_rival = isinstance(own, Mutable) and own != event.value and own.seq == _seq(event.value)
+        return own if is_rival else None
+
+    def _all(self, event: GetDone, rival: Value | None) -> list[FoundValue]:
         """Return all values that a get has found, each once: the one that it takes, its rivals, and older ones."""
         holders: dict[Value, list[Contact]] = {} if event.value is None else {event.value: list(event.copies)}
+        if rival is not None:
+            holders[rival] = []
         for copy in (*event.conflicting, *event.stale):
             holders.setdefault(copy.value, []).append(copy.contact)
         newest_first = sorted(holders, key=lambda value: value.seq if isinstance(value, Mutable) else -1, reverse=True)
@@ -190,7 +200,7 @@ def _refuse(event: ValuePut) -> None:
         raise Conflict(f"{said}. Put again, with a higher seq")
 
 
-def _seq(value: Value) -> int | None:
+def _seq(value: Value | None) -> int | None:
     return value.seq if isinstance(value, Mutable) else None
 
 

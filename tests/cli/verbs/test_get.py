@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,53 @@ def test_a_conflict_is_told_and_fails_if_strict(dht: Run, home: Path) -> None:
     assert (done.status, done.body.pop("error")["code"], done.body["text"]) == (1, "conflict", "one")
     with FakeDaemon(home / "t", result(signed(b"one"))):
         assert dht("--socket", home / "t", "get", ID, "--strict") == (0, "one", "")
+
+
+class Screen(io.TextIOWrapper):
+    """A standard stream that is a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), "utf-8")
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def text(self) -> str:
+        self.flush()
+        self.seek(0)
+        return self.read()
+
+
+@pytest.mark.parametrize(
+    ("data", "out", "err"),
+    [
+        (b"hello", "hello", "\non 2 nodes; 5 queries, 4 nodes answered, 12 ms\n"),
+        (b"caf\xc3\xa9\t\n", "caf\u00e9\t\n", "on 2 nodes; 5 queries, 4 nodes answered, 12 ms\n"),
+        (b"", "", "on 2 nodes; 5 queries, 4 nodes answered, 12 ms\n"),
+        (b"\xff", "", "dht: 1 byte that is no text for a terminal: add > FILE, or --json\n"),
+        (b"\x1b[2J!", "", "dht: 5 bytes that are no text for a terminal: add > FILE, or --json\n"),
+    ],
+)
+def test_a_terminal_gets_text_alone(
+    data: bytes, out: str, err: str, dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen, below = Screen(), Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", below)
+    with FakeDaemon(home / "s", result(told(data))):
+        status = dht("--socket", home / "s", "get", ID).status
+    assert (screen.text, below.text) == (out, err)
+    assert status == (2 if err.startswith("dht:") else 0)
+
+
+def test_an_own_copy_is_called_that_on_a_terminal(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", below := Screen())
+    nothing = {**STATS, "queries": 0, "responses": 0}
+    with FakeDaemon(home / "s", result(told(b"hello", local=True, stats=nothing)), result(signed(b"hello"))):
+        dht("--socket", home / "s", "get", ID)
+        dht("--socket", home / "s", "get", ID)
+    assert below.text == "this node has it itself\nseq 7; on 2 nodes; 5 queries, 4 nodes answered, 12 ms\n"
 
 
 def test_all_values_are_shown_with_their_holders(dht: Run, home: Path) -> None:

@@ -191,6 +191,24 @@ async def test_two_values_with_one_seq_are_told(autojump_clock: MockClock, tmp_p
         assert (got["conflict"], got["values"]) == (True, [])
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_conflict_with_the_own_copy_is_told(
+    autojump_clock: MockClock, tmp_path: Path, *, is_kept: bool
+) -> None:
+    async with three(tmp_path) as (one, other, third):
+        mine, theirs = by_owner(1, b"a"), by_owner(1, b"b")
+        if is_kept:
+            one.driver.node.values.keeping.restore(OWN, mine, 1, one.driver.clock())
+        else:
+            let_hold(one, mine)
+        let_hold(other, theirs)
+        let_hold(third, theirs)
+        got = await one.ask(GetRequest(OWN, all=True))
+        assert (got["text"], got["conflict"], got["local"]) == ("b", True, False)
+        holders = {value["text"]: len(value["holders"]) for value in got["values"]}
+        assert holders == {"a": 0, "b": 2}
+
+
 async def test_the_first_value_may_end_a_get(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         let_hold(one, by_owner(1, b"old"))
