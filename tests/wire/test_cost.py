@@ -132,7 +132,7 @@ def test_a_put_costs_no_more_than_any_datagram(token: int) -> None:
             put = Put(codec.key_of(value), bytes(token), value, SEQ_MAX, VALUE_LASTS)
             data = codec.encode_query(bytes(8), Id(1), put)
             assert calls(NativeCodec(), data) <= CALLS
-            assert memory(NativeCodec(), data) <= 4 * len(data) + 2_048
+            assert memory(NativeCodec(), data) <= 4 * len(data) + 8_192  # the second is what coverage itself takes
 
 
 def tails() -> Iterator[tuple[int, int]]:
