@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, assert_never
 
+from dhtd.core.codec import Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
@@ -42,6 +43,7 @@ from dhtd.wire import native_values
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import TID_SIZE, TOKEN_MAX
 from tests.fuzz.target import Target
+from tests.fuzz.values import VALUES
 from tests.records import SESSION, to_store, to_withdraw
 from tests.wire.bombs import bombs
 from tests.wire.mutator import Mutator
@@ -210,6 +212,12 @@ def _seeds() -> Iterator[bytes]:
         yield vector.data
     for _, data in bombs():
         yield data
+    codec, at, room = NativeCodec(), Endpoint.of("10.0.0.1", 1729), Room(1_200, proved=True)
+    query, packed = Query(bytes(8), Id(0), Get(Id(0))), codec.pack_contacts([])
+    for value in VALUES:
+        put = Put(codec.key_of(value), b"token", value, None, VALUE_LASTS)
+        yield codec.encode_query(bytes(8), Id(0), put)
+        yield codec.encode_got(query, Id(0), at, b"token", packed, room, value, VALUE_LASTS)
 
 
 def _mutate(data: bytes, seed: int) -> bytes:
