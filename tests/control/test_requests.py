@@ -19,10 +19,12 @@ from dhtd.service.methods import METHODS
 from dhtd.service.node import BootstrapRequest
 from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX, WATCHED_MAX, WantedEntry, WatchedId
 from dhtd.service.queries import FindNodeRequest, FindValueRequest, PingRequest, StoreRequest
+from dhtd.service.values import DropRequest, GetRequest, KeepRequest, PutRequest
 from dhtd.service.watch import WatchRequest
 
 ID = "0123456789abcdef" * 4
 NUMBER = NATIVE.parse(ID)
+KEY, SIGNATURE = "ab" * 32, "cd" * 64
 AT = ("192.0.2.1", 1729)
 AT_TEXT = "192.0.2.1:1729"
 
@@ -65,6 +67,25 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
         StoreRequest(AT, NUMBER, 80, b"\x00\xff"),
     ),
     "complete": ({"what": "own-port", "prefix": "8", "entry": ID}, CompleteRequest("own-port", "8", NUMBER)),
+    "get": (
+        {"public_key": KEY, "salt": "bmV3cw==", "all": True, "first": True},
+        GetRequest(public_key=bytes.fromhex(KEY), salt=b"news", all=True, first=True),
+    ),
+    "put": (
+        {"data": "aGVsbG8=", "public_key": KEY, "salt": "bmV3cw==", "seq": 2, "signature": SIGNATURE, "cas": 1}
+        | {"keep": False, "min_replicas": 3, "within_s": 2.5},
+        PutRequest(
+            *(b"hello", bytes.fromhex(KEY), b"news", 2, bytes.fromhex(SIGNATURE), 1),
+            keep=False,
+            min_replicas=3,
+            within_s=2.5,
+        ),
+    ),
+    "keep": (
+        {"id": ID, "min_replicas": 3, "within_s": 2.5},
+        KeepRequest(NUMBER, min_replicas=3, within_s=2.5),
+    ),
+    "drop": ({"id": ID}, DropRequest(NUMBER)),
 }
 OPTIONAL = {
     ("complete", "entry"),
@@ -78,6 +99,21 @@ OPTIONAL = {
     ("lookup", "first"),
     ("delete", "port"),
     ("info", "section"),
+    ("get", "salt"),
+    ("get", "all"),
+    ("get", "first"),
+    ("put", "salt"),
+    ("put", "cas"),
+    ("put", "keep"),
+    ("put", "min_replicas"),
+    ("put", "within_s"),
+    ("keep", "min_replicas"),
+    ("keep", "within_s"),
+}
+# Each of these may be missing, but not where the others are there, or all are missing.
+TOGETHER = {
+    *(("put", name) for name in ("public_key", "seq", "signature")),
+    *(("get", "public_key"), ("keep", "id"), ("drop", "id")),
 }
 PARAMETERS = [(method, name) for method, (params, _) in VALID.items() for name in params]
 
@@ -101,6 +137,14 @@ WRONG_TYPES: dict[str, list[object]] = {
     "entry": [1, True, [ID], NUMBER],
     "what": [1, None, True, ["id"]],
     "prefix": [1, None, True, ["8"]],
+    "data": [1, None, True, ["00"], "!", "aGVsbG8"],
+    "public_key": [1, True, [KEY], {}],
+    "salt": [1, True, ["00"], "!", "bmV3cw"],
+    "seq": [True, "1", 1.0, [1]],
+    "cas": [True, "1", 1.0, [1]],
+    "signature": [1, True, [SIGNATURE]],
+    "keep": [None, 0, "yes", []],
+    "all": [None, 0, "yes", []],
 }
 OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "endpoint": (errors.InvalidEndpoint, ["", "host", ":1", "::1:1", "[::1]", "[::1", "1.2.3.4"]),
@@ -125,6 +169,14 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "entry": (errors.InvalidId, ["", "0", ID[1:]]),
     "what": (errors.BadRequest, ["", "ID", "name"]),
     "prefix": (errors.BadRequest, [8]),
+    "data": (errors.InvalidValue, ["QUFB" * 334]),
+    "public_key": (errors.InvalidPublicKey, ["", KEY[1:], KEY + "00", "x" * 64]),
+    "salt": (errors.InvalidValue, ["QUFB" * 22]),
+    "seq": (errors.InvalidValue, [-1, 2**63]),
+    "cas": (errors.InvalidValue, [-1, 2**63]),
+    "signature": (errors.InvalidValue, ["", SIGNATURE[1:], SIGNATURE + "00", "x" * 128]),
+    "keep": (errors.BadRequest, ["yes"]),
+    "all": (errors.BadRequest, ["yes"]),
 }
 
 
@@ -143,6 +195,9 @@ def test_only_optional_parameters_may_be_missing(method: str, name: str) -> None
     params = {key: value for key, value in VALID[method][0].items() if key != name}
     if (method, name) in OPTIONAL:
         ask(method, **params)
+    elif (method, name) in TOGETHER:
+        with pytest.raises(errors.BadRequest, match=f"`{name}`"):
+            ask(method, **params)
     else:
         with pytest.raises(errors.BadRequest, match=f"{method} needs the parameter '{name}'"):
             ask(method, **params)
@@ -183,6 +238,8 @@ def test_null_is_taken_where_none_is_the_default() -> None:
     for method in METHODS.values():
         params = VALID[method.name][0]
         for name, _, default in method.parameters:
+            if (method.name, name) in TOGETHER:
+                continue
             if default is None:
                 without = {key: value for key, value in params.items() if key != name}
                 assert method.read({**params, name: None}) == method.read(without)
