@@ -25,7 +25,7 @@ from typing import Final, cast
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Contact, Get
+from dhtd.core.messages import Contact, Found, Get, Put, Query, Reply
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.storage.held_values import HeldValue
@@ -34,11 +34,12 @@ from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.daemon.sockets.unsealing import Unsealing
 from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_values import key_of
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC, OVERHEAD, Seal
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
-from tests.fuzz.values import VALUE_KEYS, VALUES
+from tests.fuzz.values import VALUES
 from tests.records import hold_peer
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
@@ -128,8 +129,14 @@ def _check_opened(keys: tuple[NetworkKey, ...], came: bytes, inside: bytes, sour
         assert to == source
         opened = Seal(keys[:1], OWN, Random(1), WALL).open(answer, WALL)
         assert opened == expected, "it is answered as another query"
-        assert len(answer) <= DEFAULT.datagram_sent_max  # no token is good here, so no value is longer
-        assert len(expected) <= DEFAULT.amplification * len(inside)
+        query = NativeCodec().decode(inside)
+        is_proved = isinstance(query, Query) and twin.responder.is_proved(query.request, source, NOW)
+        if is_proved and len(answer) > DEFAULT.datagram_sent_max:
+            assert isinstance(query, Query)
+            assert isinstance(query.request, Get), "only a value may need more"
+            assert len(answer) <= DEFAULT.datagram_value_max + OVERHEAD
+        assert is_proved or len(answer) <= DEFAULT.datagram_sent_max
+        assert is_proved or len(expected) <= DEFAULT.amplification * len(inside)
     again = driver._handle_sealed_batch([(came, source)], {source: source})
     assert again == [], "what came before is answered"
     assert expected is None or driver.udp.counters == UdpCounters(replayed=1)
@@ -175,13 +182,27 @@ def _seeds() -> Iterator[bytes]:
         by = number % 3
         for how in (number % 60, 240):
             yield bytes([number % 2, how, by]) + bytes(HEADER - 3) + data
-    for key in VALUE_KEYS:
-        for how in (0, 1):
-            yield bytes([0, how, 0]) + bytes(HEADER - 3) + NativeCodec().encode_query(bytes(8), Id(1), Get(key))
+    for value in VALUES:
+        key = key_of(value)
+        for request in (Get(key), Get(key, _token(key)), Put(key, _token(key), value, None, 60)):
+            yield bytes([0, 0, 0]) + bytes(HEADER - 3) + NativeCodec().encode_query(bytes(8), Id(1), request)
     for kind in range(5):
         for by in range(4):
             yield bytes([1, 0, by, kind, 0, 9, 0xFF, 0, kind, 0]) + datagrams[0]
     yield bytes([0, 0, 2]) + bytes(HEADER - 3) + MAGIC + bytes(OVERHEAD)
+
+
+def _token(key: Id) -> bytes:
+    """Return the token that each daemon here gives the first source for this key."""
+    codec, request = NativeCodec(), Get(key)
+    answer = _node().handle_datagram(codec.encode_query(bytes(8), Id(1), request), Endpoint.of("10.0.0.1", 1729), NOW)
+    assert answer is not None
+    reply = codec.decode(answer)
+    assert isinstance(reply, Reply)
+    found = codec.decode_result(request, reply.body)
+    assert isinstance(found, Found)
+    assert found.token
+    return found.token
 
 
 def _mutate(data: bytes, seed: int) -> bytes:
