@@ -280,10 +280,18 @@ def _cut(query: Query, packed: PackedContacts, room: int) -> PackedContacts:
     request = query.request
     assert isinstance(request, Find)
     target = request.target if isinstance(request, FindNode) else request.key
-    contacts = closest(packed.contacts, target, len(packed.contacts))
-    while len(packed.wire) > room and contacts:
-        contacts.pop()
-        packed = _packed(contacts)
+    # Take the nearest, as many as there is room for behind the two heads.
+    left, fit = room - len(_NO_NODES), []
+    for contact in closest(packed.contacts, target, len(packed.contacts)):
+        left -= NODE4_SIZE if len(contact.endpoint) == IPV4_SIZE else NODE6_SIZE
+        if left < 0:
+            break
+        fit.append(contact)
+    # A head may be a byte longer.
+    packed = _packed(fit)
+    while len(packed.wire) > room and fit:
+        fit.pop()
+        packed = _packed(fit)
     return packed
 
 

@@ -30,7 +30,7 @@ from tests.bench.neighbours import fill
 from tests.bench.peers.dhtd import Dhtd
 from tests.bench.peers.dhtd_sealed import DhtdSealed
 from tests.bench.peers.echo import Echo
-from tests.bench.peers.peer import OPERATIONS, PORT, STORE, Peer, UnexpectedAnswerError
+from tests.bench.peers.peer import OPERATIONS, PORT, PUT, STORE, Peer, UnexpectedAnswerError
 from tests.records import to_store
 
 LIMIT = 3  # dhtd's promise for all answers to a query
@@ -98,7 +98,7 @@ def _measure(peers: Sequence[Peer], wait: float, rng: Random) -> Iterator[Row]:
             for peer, sources in loads:
                 if operation in peer.operations:
                     make = peer.make(operation, sources)
-                    if operation == STORE:  # it takes a token, which is for the address that has asked for it
+                    if operation in (STORE, PUT):  # it takes a token, which is for the address that has asked for it
                         sources.drain(0)
                         yield _ask(operation, peer, sources.sockets[0], make(0, rng.randbytes(peer.tid_size)), wait)
                         continue
@@ -159,7 +159,7 @@ def _answer(bound: socket.socket, data: bytes) -> bytes:
 def unpadded(data: bytes) -> bytes:
     """Return dhtd's shortest query with the same question."""
     kind, tid, sender, method, args = msgpack.unpackb(data[4:])
-    return MAGIC + bytes(msgpack.packb([kind, tid, sender, method, args[:2]]))
+    return MAGIC + bytes(msgpack.packb([kind, tid, sender, method, args[: 3 if method == "get" else 2]]))
 
 
 def unknown(rng: Random) -> bytes:

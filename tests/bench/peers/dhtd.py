@@ -11,7 +11,21 @@ from random import Random
 from dhtd.core.codec import Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Query, Reply, Request
+from dhtd.core.messages import (
+    VALUE_LASTS,
+    Contact,
+    Find,
+    FindNode,
+    FindValue,
+    Found,
+    Get,
+    Ping,
+    Put,
+    Query,
+    Reply,
+    Request,
+)
+from dhtd.core.records import Immutable
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import TID_SIZE
 from tests.bench.load import Make, Sources
@@ -21,10 +35,14 @@ from tests.bench.peers.peer import (
     FIND_NODE,
     FIND_NONE,
     FIND_ONE,
+    GET,
+    GET_LARGE,
     HELD,
     PING,
     PORT,
+    PUT,
     STORE,
+    VALUES,
     K,
     Node,
     Peer,
@@ -73,6 +91,10 @@ class Dhtd(Peer):
         stored = sources.ask(number, self._maker(to_store(_id(key), _ENTRY_PORT, found.token or b"")))
         expect(stored is not None and isinstance(self._codec.decode(stored), Reply), stored)
 
+    def put_once(self, sources: Sources, value: bytes) -> None:
+        put = sources.ask(0, self._maker(self._put(sources, 0, value)))
+        expect(put is not None and isinstance(self._codec.decode(put), Reply), put)
+
     def sender(self, pong: bytes) -> bytes:
         sender = self._codec.decode(pong).sender
         assert sender is not None
@@ -93,6 +115,12 @@ class Dhtd(Peer):
                 return encode(tid, senders[number], to_store(keys[which], _ENTRY_PORT, tokens[number][which]))
 
             return store
+        if operation == PUT:
+            puts = [[self._put(sources, number, value) for value in self.values[PUT]] for number in range(len(senders))]
+            return lambda number, tid: encode(tid, senders[number], rng.choice(puts[number]))
+        if operation in (GET, GET_LARGE):
+            gets = [Get(self._codec.key_of(Immutable(value))) for value in self.values[operation]]
+            return lambda number, tid: encode(tid, senders[number], rng.choice(gets))
         if operation in HELD:
             held = [_id(key) for key in self.keys[operation]]
             return lambda number, tid: encode(tid, senders[number], FindValue(rng.choice(held)))
@@ -109,8 +137,14 @@ class Dhtd(Peer):
         message = self._codec.decode(answer)
         if not isinstance(message, Reply):
             raise UnexpectedAnswerError(f"{operation}: {message}")
-        if operation in (PING, STORE):
+        if operation in (PING, STORE, PUT):
             expect(message.body == [], message)
+            return
+        if operation in (GET, GET_LARGE):
+            got = self._codec.decode_result(Get(Id(0)), message.body)
+            assert isinstance(got, Found)
+            expect(isinstance(got.held, Immutable) and len(got.held.data) == VALUES[operation], got)
+            expect(len(got.contacts) == K or got.more, got)
             return
         request = FindNode(Id(0)) if operation in (FIND_NODE, FIND_NEAR) else FindValue(Id(0))
         found = self._codec.decode_result(request, message.body)
@@ -127,15 +161,23 @@ class Dhtd(Peer):
         if not isinstance(message, Query):
             return None
         observed = Endpoint.of(*source)
+        if isinstance(message.request, Get):
+            nobody = self._codec.pack_contacts([])
+            return self._codec.encode_got(message, _id(me.id), observed, b"token", nobody, Room(1_200), None, 0)
         if isinstance(message.request, FindNode | FindValue):
             nobody = self._codec.pack_contacts([Contact(_id(me.id), Endpoint.of(socket.inet_ntoa(me.ip), me.port))])
             return self._codec.encode_found(message, _id(me.id), observed, b"token", nobody, Room(1_200))
         return self._codec.encode_acknowledged(message.tid, _id(me.id), observed)
 
-    def _find(self, sources: Sources, number: int, request: FindValue) -> Found:
+    def _put(self, sources: Sources, number: int, data: bytes) -> Put:
+        value = Immutable(data)
+        key = self._codec.key_of(value)
+        return Put(key, self._find(sources, number, Get(key)).token or b"", value, None, VALUE_LASTS)
+
+    def _find(self, sources: Sources, number: int, request: Find) -> Found:
         answer = sources.ask(number, self._maker(request))
         if answer is None:
-            raise UnexpectedAnswerError("no answer to find_value")
+            raise UnexpectedAnswerError("no answer to a find")
         message = self._codec.decode(answer)
         assert isinstance(message, Reply)
         found = self._codec.decode_result(request, message.body)

@@ -11,6 +11,7 @@ from dhtd.core.codec import NOTHING, Named, PackedContacts, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Message, Query, Request
+from dhtd.core.records import Value
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Seal
@@ -46,6 +47,21 @@ class SealedCodec(NativeCodec):
     ) -> bytes:
         found = super().encode_found(query, sender, observed, token, packed, room, named, others)
         return self.seal.seal_answer(found)
+
+    def encode_got(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        packed: PackedContacts,
+        room: Room,
+        held: Value | int | None,
+        lasts: int,
+        others: PackedContacts | None = None,
+    ) -> bytes:
+        got = super().encode_got(query, sender, observed, token, packed, room, held, lasts, others)
+        return self.seal.seal_answer(got)
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
         return self.seal.seal_answer(super().encode_cut(query, sender, observed, token))

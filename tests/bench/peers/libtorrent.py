@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from hashlib import sha1
 from typing import Any
 
 from tests.bench.load import Make, Sources
@@ -12,10 +13,14 @@ from tests.bench.peers.peer import (
     FIND_NEAR,
     FIND_NODE,
     FIND_NONE,
+    GET,
+    GET_LARGE,
     HELD,
     PING,
     PORT,
+    PUT,
     STORE,
+    VALUES,
     K,
     Node,
     Peer,
@@ -39,6 +44,10 @@ class Libtorrent(Peer):
         announced = sources.ask(number, lambda number, tid: self._announce(number, tid, key, token))
         expect(announced is not None and bencode.decode(announced)[b"y"] == b"r", announced)
 
+    def put_once(self, sources: Sources, value: bytes) -> None:
+        put = sources.ask(0, lambda number, tid: self._put(number, tid, value, self._token_of(sources, number, value)))
+        expect(put is not None and bencode.decode(put)[b"y"] == b"r", put)
+
     def sender(self, pong: bytes) -> bytes:
         id: bytes = bencode.decode(pong)[b"r"][b"id"]
         return id
@@ -54,6 +63,18 @@ class Libtorrent(Peer):
                 return self._announce(number, tid, keys[which], tokens[number][which])
 
             return store
+        if operation == PUT:
+            values = self.values[PUT]
+            tokens = [[self._token_of(sources, number, value) for value in values] for number in range(len(self.ids))]
+
+            def put(number: int, tid: bytes) -> bytes:
+                which = rng.randrange(len(values))
+                return self._put(number, tid, values[which], tokens[number][which])
+
+            return put
+        if operation in (GET, GET_LARGE):
+            targets = [_target(value) for value in self.values[operation]]
+            return lambda number, tid: self._query(number, tid, b"get", target=rng.choice(targets))
         if operation in HELD:
             held = self.keys[operation]
             return lambda number, tid: self._query(number, tid, b"get_peers", info_hash=rng.choice(held))
@@ -70,7 +91,10 @@ class Libtorrent(Peer):
         body = bencode.decode(answer)
         if body[b"y"] != b"r":
             raise UnexpectedAnswerError(f"{operation}: {body}")
-        if operation in (PING, STORE):
+        if operation in (PING, STORE, PUT):
+            return
+        if operation in (GET, GET_LARGE):
+            expect(len(body[b"r"][b"v"]) == VALUES[operation], body)
             return
         values = body[b"r"].get(b"values", [])
         expect(len(values) == HELD.get(operation, 0), body)
@@ -96,12 +120,27 @@ class Libtorrent(Peer):
         token: bytes = bencode.decode(answer)[b"r"][b"token"]
         return token
 
+    def _token_of(self, sources: Sources, number: int, value: bytes) -> bytes:
+        target = _target(value)
+        answer = sources.ask(number, lambda number, tid: self._query(number, tid, b"get", target=target))
+        if answer is None:
+            raise UnexpectedAnswerError("no answer to get")
+        token: bytes = bencode.decode(answer)[b"r"][b"token"]
+        return token
+
+    def _put(self, number: int, tid: bytes, value: bytes, token: bytes) -> bytes:
+        return self._query(number, tid, b"put", token=token, v=value)
+
     def _announce(self, number: int, tid: bytes, key: bytes, token: bytes) -> bytes:
         return self._query(number, tid, b"announce_peer", info_hash=key, port=_ENTRY_PORT, token=token)
 
     def _query(self, number: int, tid: bytes, method: bytes, **arguments: bytes | int) -> bytes:
         given = {name.encode(): value for name, value in arguments.items()}
         return _encode_query(tid, method, {b"id": self.ids[number], **given})
+
+
+def _target(value: bytes) -> bytes:
+    return sha1(bencode.encode(value), usedforsecurity=False).digest()
 
 
 def _encode_query(tid: bytes, method: bytes, arguments: dict[bytes, bytes | int]) -> bytes:

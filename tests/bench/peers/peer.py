@@ -18,7 +18,7 @@ KEYS = 4  # keys that are looked up and stored, for each number of endpoints
 
 NEAR_BYTES = 2  # of the server's own ID with which the targets near it begin: in its own, sparse bucket
 
-PING, FIND_NODE, FIND_NEAR, FIND_NONE, FIND_ONE, FIND_FIFTY, STORE = OPERATIONS = (
+PING, FIND_NODE, FIND_NEAR, FIND_NONE, FIND_ONE, FIND_FIFTY, STORE, GET, GET_LARGE, PUT = OPERATIONS = (
     "ping",
     "find_node",
     "find_node, near",
@@ -26,8 +26,12 @@ PING, FIND_NODE, FIND_NEAR, FIND_NONE, FIND_ONE, FIND_FIFTY, STORE = OPERATIONS 
     "find_value, 1",
     "find_value, 50",
     "store",
+    "get, 100 bytes",
+    "get, 1000 bytes",
+    "put",
 )
 HELD = {FIND_ONE: 1, FIND_FIFTY: 50}  # endpoints under the key that is asked for
+VALUES = {GET: 100, GET_LARGE: 996, PUT: 100}  # bytes of a value; bencoded, it has 1000 at most (BEP 44)
 
 
 class Node(NamedTuple):
@@ -54,6 +58,7 @@ class Peer(ABC):
         self.rng = rng
         self.process: subprocess.Popen[str] | None = None
         self.keys = {operation: [rng.randbytes(self.id_size) for _ in range(KEYS)] for operation in OPERATIONS}
+        self.values = {operation: [rng.randbytes(size) for _ in range(KEYS)] for operation, size in VALUES.items()}
         self.ids: list[bytes] = []  # of the sources
         self.own_id = b""
 
@@ -94,6 +99,10 @@ class Peer(ABC):
                 for number in range(endpoints):
                     for key in self.keys[operation]:
                         self.store_once(sources, number, key)
+        for operation in VALUES:
+            if operation in self.operations:
+                for value in self.values[operation]:
+                    self.put_once(sources, value)
 
     def unseal(self, data: bytes) -> bytes:
         """Return the content of a sealed answer."""
@@ -102,6 +111,10 @@ class Peer(ABC):
     @abstractmethod
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
         """Store an entry from a source, with everything that this takes."""
+
+    def put_once(self, sources: Sources, value: bytes) -> None:
+        """Put a value that never changes, with everything that this takes."""
+        raise NotImplementedError
 
     @abstractmethod
     def sender(self, pong: bytes) -> bytes:
