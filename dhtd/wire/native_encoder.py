@@ -30,7 +30,7 @@ from dhtd.core.messages import (
     Watch,
     Withdraw,
 )
-from dhtd.core.records import Value
+from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.wire import native_values
 from dhtd.wire.native_layout import (
     ENDPOINT_HEADS,
@@ -69,6 +69,7 @@ _REPLY_SIZE = len(REPLY_HEAD) + TID_SIZE + len(ID_HEAD) + ID_SIZE + 2  # of a re
 _BESIDE_TOKEN = 4  # bytes: the heads of the result and of its token, and `more`
 _BESIDE_NODES = _REPLY_SIZE + IPV6_SIZE + TOKEN_MAX + _BESIDE_TOKEN  # of an answer without its nodes, or less
 _ARRAY_HEAD_MAX = 3  # bytes
+_VALUES: Final = (Immutable, Mutable)
 _GET_PADDING_SIZE = GET_SIZE - 93  # bytes in a get, with its seq
 # How many elements an answer has that says nothing but `more`, and those behind its token.
 _CUT: Final[dict[type[Request], tuple[int, bytes]]] = {
@@ -172,25 +173,25 @@ class NativeEncoder:
         others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram that answers get."""
-        is_value = isinstance(held, Value)
-        value, seconds = _pack(native_values.fields_of(held) if isinstance(held, Value) else held), _pack(lasts)
-        left = room.limit - _REPLY_SIZE - len(observed) - len(token) - _BESIDE_TOKEN - len(seconds)
+        own, at = sender.to_bytes(ID_SIZE, "big"), ENDPOINT_HEADS[len(observed)]
+        value, seconds = native_values.encode(held), native_values.integer(lasts)
+        left = room.limit - _REPLY_SIZE - len(observed) - len(token) - _BESIDE_TOKEN - len(seconds) - len(value)
+        nodes, more, head = packed.wire, FALSE, _RESULT_HEADS[6][len(token)]
         # 1. The value comes first. It is left out where a forged query would bring more than it may.
-        is_left_out = is_value and len(value) + len(_NO_NODES) > left and not room.proved
+        is_left_out = left < len(_NO_NODES) and not room.proved and held is not None
         if is_left_out:
-            value = NIL
-        left -= len(value)
+            left, value = left + len(value) - len(NIL), NIL
         # 2. Contacts come next, and then those of the other family.
-        is_cut = len(packed.wire) > left
+        is_cut = len(nodes) > left
         if is_cut:
-            packed = _cut(query, packed, left)
-        nodes = packed.wire
+            nodes = _cut(query, packed, left).wire
         if others is not None:
             nodes = _with_others(nodes, others, left - len(nodes), is_ipv4=len(observed) == IPV4_SIZE)
         # 3. Contacts beside a value can be had without it.
-        more = _BOOL[bool(token) and (is_left_out or (is_cut and (is_value or not room.proved)))]
-        head = _RESULT_HEADS[6][len(token)]
-        return self._encode_reply(query.tid, sender, observed, b"".join((head, token, nodes, more, value, seconds)))
+        if is_left_out or (is_cut and (not room.proved or type(held) in _VALUES)):
+            more = _BOOL[bool(token)]
+        result = (head, token, nodes, more, value, seconds)
+        return b"".join((REPLY_HEAD, query.tid, ID_HEAD, own, at, observed, *result))
 
     def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
         """Return the datagram that answers renew."""

@@ -127,6 +127,8 @@ class Responder:
         if type(request) is FindValue:
             key = request.key
             return self._found(query, key, request.token, self.known.for_node_at(source, key, now), source, size, now)
+        if type(request) is Get:
+            return self._values.got(query, request, source, size, now)
         match request:
             case Ping():
                 return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
@@ -138,8 +140,6 @@ class Responder:
                 return self._watched(query, request, source, now)
             case Changed():
                 return self._told(query, request, source, now)
-            case Get():
-                return self._values.got(query, request, source, size, now)
             case Put():
                 return self._values.put(query, request, source, now)
             case _:

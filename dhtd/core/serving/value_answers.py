@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.codec import Codec
 from dhtd.core.counters import RATE_LIMIT, SIGNATURES, SIGNATURES_PER_SOURCE, Counters
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_PROTOCOL, ERROR_SERVER, ERROR_SIGNATURE, Get, Put, Query
 from dhtd.core.policy import Policy
 from dhtd.core.records import Immutable, Value
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.routing.packed_answers import PackedAnswers
 from dhtd.core.serving.rate_limit import RateLimit
 from dhtd.core.serving.rooms import Rooms
 from dhtd.core.serving.tokens import Tokens
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 class ValueAnswers:
     """Answers with values, and takes them."""
 
-    __slots__ = ("_codec", "_counters", "_limit", "_overlays", "_rooms", "_tokens", "_values", "_width")
+    __slots__ = ("_answers", "_codec", "_counters", "_limit", "_overlays", "_rooms", "_tokens", "_values", "_width")
 
     def __init__(
         self,
@@ -43,6 +45,14 @@ class ValueAnswers:
         counters: Counters,
     ) -> None:
         self._codec = codec
+        # By family: its contacts, those of the other one, and our ID. Where we have only one, it serves all.
+        first, *rest = overlays
+        own, other = first.state.answers, rest[0].state.answers if rest else None
+        self._answers: dict[int, tuple[PackedAnswers, PackedAnswers | None, Id]] = dict.fromkeys(
+            Family, (own, other, first.own_id)
+        )
+        for overlay in rest:
+            self._answers[overlay.family] = overlay.state.answers, own, overlay.own_id
         self._counters = counters
         self._overlays = overlays
         self._rooms = rooms
@@ -57,13 +67,12 @@ class ValueAnswers:
         key, ip = request.key.to_bytes(self._width, "big"), source[:-2]
         proved = request.token is not None and self._tokens.is_valid(request.token, ip, key, now)
         room = self._rooms.whole if proved else self._rooms[size]
-        # The contacts of the requester's family come first: its own, or ours where we have only one.
-        overlays = sorted(self._overlays, key=lambda overlay: overlay.family != len(source))
-        packed, *others = [overlay.state.answers.packed_for(source, request.key) for overlay in overlays]
+        answers, of_others, own_id = self._answers[len(source)]
+        packed = answers.packed_for(source, request.key)
+        others = None if of_others is None else of_others.packed_for(source, request.key)
         token = b"" if self._values.held.refuses_newcomer(request.key, ip) else self._tokens.issue(ip, key, now)
         held, lasts = self._values.answer(request, now)
-        own_id = self._overlays.own_id_towards(source)
-        return self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, *others)
+        return self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
 
     def put(self, query: Query, request: Put, source: Endpoint, now: float) -> bytes:
         """Hold a value, if its sender has proved its address, or say why not."""
