@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from math import floor
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 import trio
@@ -19,13 +19,15 @@ from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, packed
-from dhtd.core.messages import Contact
+from dhtd.core.messages import VALUE_LASTS, Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.records import Peer, RecordKey
+from dhtd.core.records import Mutable, Peer, RecordKey
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state.file import (
     AddOwn,
+    DropValue,
+    KeepValue,
     SavedGuard,
     SavedHeldValue,
     SavedHolder,
@@ -42,6 +44,7 @@ from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
 from tests.records import KEPT, SESSION, hold_peer, let_go, own_key
 from tests.strategies import scaled
+from tests.values import by_owner, hold
 
 T = TypeVar("T")
 
@@ -628,6 +631,25 @@ class SaverMachine(RuleBasedStateMachine):
             others = [entry for entry in self.state.held if entry.key not in saved and not whole]
             self.state = replace(self.state, held=others + [entry for entries in saved.values() for entry in entries])
 
+        def apply(self, changes: Sequence[KeepValue | DropValue]) -> None:
+            self._fail()
+            kept = {own.key: own for own in self.state.own_values}
+            for change in changes:
+                if isinstance(change, KeepValue):
+                    kept[change.own.key] = change.own
+                else:
+                    kept.pop(change.key, None)
+            self.state = replace(self.state, own_values=list(kept.values()))
+
+        def save_held_values(self, changes: Iterable[tuple[Id, SavedHeldValue | None]], *, whole: bool = False) -> None:
+            self._fail()
+            kept = {} if whole else {held.key: held for held in self.state.held_values}
+            for key, held in changes:
+                kept.pop(key, None)
+                if held is not None:
+                    kept[key] = held
+            self.state = replace(self.state, held_values=list(kept.values()))
+
         def save_holders(self, holders: Sequence[SetHolders]) -> None:
             super().save_holders(holders)
             kept = {**self.state.holders, **{each.record_key: list(each.holders) for each in holders}}
@@ -656,10 +678,16 @@ class SaverMachine(RuleBasedStateMachine):
         self.saved_holders = set(self.holders)
         self.saved = set(self.contacts), set(self.held)
         self.own: set[tuple[Id, int]] = set()
+        self.values: dict[Id, tuple[int, float]] = {}  # held ones: the seq, and until when
+        self.saved_values: dict[Id, tuple[int, float]] = {}  # until when by the wall clock
+        self.own_values: dict[Id, int] = {}  # their seqs
+        self.saved_own_values: dict[Id, int] = {}
         self._start()
 
     keys = st.sampled_from([KEY, OTHER])
     endpoints = st.integers(1, 3).map(endpoint)
+    seqs = st.integers(1, 3)
+    own_keys = st.sampled_from([Id(17), Id(18)])  # of values: held ones have the others
 
     @rule(entries=st.lists(st.tuples(keys, endpoints), min_size=1, max_size=3))
     def entries_are_stored(self, entries: list[tuple[Id, Endpoint]]) -> None:
@@ -678,6 +706,35 @@ class SaverMachine(RuleBasedStateMachine):
     def an_entry_is_withdrawn(self, key: Id, source: Endpoint) -> None:
         let_go(self.node.store, key, source)
         self.held.discard((key, source))
+
+    @rule(key=keys, seq=seqs, lasts=st.sampled_from([60, VALUE_LASTS]))
+    def a_value_is_stored(self, key: Id, seq: int, lasts: int) -> None:
+        held, until = self.values.get(key, (0, 0.0))
+        hold(self.node.values.held, key, by_owner(seq), endpoint(1), self.now, lasts)
+        if seq >= held:
+            self.values[key] = seq, max(until, int(self.now) + lasts)
+
+    @rule(key=own_keys, fails=st.booleans())
+    def a_value_is_put(self, key: Id, fails: bool) -> None:
+        seq = self.own_values.get(key, 0) + 1
+        own = SavedOwnValue(key, by_owner(seq), 1)
+        if self._works(lambda: self.saver.keep_value(own), fails=fails):
+            self.node.commands.put(key, own.value, self.now)
+            self.own_values[key] = self.saved_own_values[key] = seq
+
+    @rule(key=own_keys, fails=st.booleans())
+    def a_value_is_dropped(self, key: Id, fails: bool) -> None:
+        if self._works(lambda: self.saver.drop_value(key), fails=fails):
+            self.node.commands.drop_value(key, self.now)
+            self.own_values.pop(key, None)
+            self.saved_own_values.pop(key, None)
+
+    @rule(key=own_keys)
+    def an_own_value_is_superseded(self, key: Id) -> None:
+        own = self.node.values.own.get(key)
+        if own is not None:
+            self.own_values[key] += 1
+            self.node.values.own.supersede(own, by_owner(self.own_values[key]))
 
     @rule(numbers=st.sets(st.integers(1, 4), min_size=1, max_size=2))
     def contacts_come_or_go(self, numbers: set[int]) -> None:
@@ -730,6 +787,8 @@ class SaverMachine(RuleBasedStateMachine):
         self.wall += seconds
         self.node.store.sweep(self.now)
         self.node.withdrawals.sweep(self.now)
+        while self.node.values.held.sweep(self.now)[1]:
+            pass
         self._expire()
 
     @rule()
@@ -749,6 +808,10 @@ class SaverMachine(RuleBasedStateMachine):
     def saves(self) -> None:
         assert self._works(lambda: self.saver.save(self.node), fails=False)
         self.saved, self.saved_holders = (set(self.contacts), set(self.held)), set(self.holders)
+        self.saved_own_values = dict(self.own_values)
+        self.saved_values = {key: (seq, until - self.now + self.wall) for key, (seq, until) in self.values.items()}
+        expected: Any = {key: (seq, pytest.approx(until, abs=0.01)) for key, (seq, until) in self.saved_values.items()}
+        assert self._values_in_file() == expected
         assert set(self.file.state.contacts) == self.contacts
         assert {(entry.key, entry.record.endpoint) for entry in self.file.state.held} == self.held
         assert all((entry.lease, entry.session) == (EXPIRY, KEPT) for entry in self.file.state.held)
@@ -769,8 +832,23 @@ class SaverMachine(RuleBasedStateMachine):
         self.leases = {source: floor(clock + EXPIRY) for _, source in self.held}
         self.holders = dict.fromkeys(in_file, clock + LEASE)
         self.saved_holders = set(in_file)
+        self.own_values = dict(self.saved_own_values)
+        self.values = {
+            key: (seq, floor(until - self.wall + self.now + 0.001))
+            for key, (seq, until) in self._values_in_file().items()
+            if until - self.wall > 0.001
+        }
+        assert {key: seq for key, (seq, _) in self._values_in_file().items()}.items() >= {
+            key: seq for key, (seq, until) in self.saved_values.items() if until > self.wall + 0.001
+        }.items()
         self._start()
         assert {(entry.key, entry.port) for entry in self.node.own_records} == self.own
+        assert {own.key: own.value for own in self.node.values.own} == {
+            key: by_owner(seq) for key, seq in self.own_values.items()
+        }
+        if len(self.values) < len(self._values_in_file()):  # what has expired goes from the file
+            assert self._works(lambda: self.saver.save(self.node), fails=False)
+        self.saved_values = self._values_in_file()
         assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing new
 
     @invariant()
@@ -779,6 +857,13 @@ class SaverMachine(RuleBasedStateMachine):
             (key, source): self.leases[source] for key, source in self.held
         }
         assert set(self.node.state.table) == self.contacts
+        expected: Any = {
+            key: (by_owner(seq), pytest.approx(until, abs=1.001)) for key, (seq, until) in self.values.items()
+        }
+        assert {held.key: (held.value, held.expires_at) for held in self.node.values.held} == expected
+        assert {own.key: own.value for own in self.node.values.own} == {
+            key: by_owner(seq) for key, seq in self.own_values.items()
+        }
         entries = [(key, port) for key in (KEY, OTHER) for port in (80, 443)]
         assert {
             (*own, contact): pytest.approx(until, abs=0.01)
@@ -793,7 +878,16 @@ class SaverMachine(RuleBasedStateMachine):
 
     def _expire(self) -> None:
         self.held = {(key, source) for key, source in self.held if self.leases[source] > self.now}
+        self.values = {key: held for key, held in self.values.items() if held[1] > self.now}
         self.holders = {holder: until for holder, until in self.holders.items() if until > self.now}
+
+    def _values_in_file(self) -> dict[Id, tuple[int, float]]:
+        """Return the seqs of the held values in the file, and until when they are held, by the wall clock."""
+        return {
+            held.key: (held.value.seq, held.until)
+            for held in self.file.state.held_values
+            if isinstance(held.value, Mutable)
+        }
 
     def _holders_in_file(self) -> dict[tuple[Id, int, Contact], float]:
         """Return the possible holders in the file, and until when, on the wall clock."""
