@@ -17,11 +17,23 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from dhtd.core.commands import Commands
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.events import Answered, Bootstrapped, Event, Handle, Joined, LookupDone, Published, Unanswered, Unheld
+from dhtd.core.events import (
+    Answered,
+    Bootstrapped,
+    Event,
+    Handle,
+    Joined,
+    LookupDone,
+    Published,
+    Unanswered,
+    Unheld,
+    ValueSuperseded,
+)
 from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
 from dhtd.core.querying.requester import Transmit
+from dhtd.core.records import Immutable
 from dhtd.daemon.defects import COMPLAIN_INTERVAL, PAUSE_FIRST, PAUSE_MAX, Defects
 from dhtd.daemon.driver import DOZE, Driver, clock
 from dhtd.daemon.labels import Label
@@ -30,6 +42,7 @@ from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.wire.sealed import Refusal, Seal
 from tests.daemon.wire import End, Wire, end_of, joined
 from tests.records import own_key
+from tests.values import by_owner
 
 KEY = Id(7)
 NOBODY = Endpoint.parse("10.9.9.9:1729")
@@ -126,6 +139,18 @@ async def test_the_log_counts_entries_without_holders(
     assert only.startswith("no node holds the only entry of this node: those that answer are full")
     assert refused.startswith("no node holds 2 of the 5 entries of this node: those that answer are full")
     assert unanswered.startswith("no node holds 1 of the 5 entries of this node: nobody near them has answered")
+
+
+async def test_the_log_tells_of_superseded_values(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    node, driver, _ = fake(0.5)
+    node.events = [ValueSuperseded(Id(7), by_owner(9)), ValueSuperseded(Id(7), Immutable(b""))]
+    with trio.move_on_after(1.0):
+        await driver.run()
+    assert {message.split(" under ")[0] for message in caplog.messages} == {
+        "others have put a newer value (seq 9)",
+        "others have put a newer value (one that never changes)",
+    }
 
 
 async def test_an_earlier_deadline_wakes_it_earlier(

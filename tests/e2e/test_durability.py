@@ -91,6 +91,25 @@ def test_acknowledged_values_survive_kills(puts: int, kills: int) -> None:
             assert not lost, f"kill {kill}: {len(lost)} lost"
 
 
+def test_values_outlive_a_restart() -> None:
+    value = by_owner(7, b"news")
+    with Network() as network:
+        owner, other = network.start(2)
+        other.wait_until(lambda about: bool(about["connected"]))
+        with owner.ask() as client:
+            assert len(client.ask(PUT, **{**parameters(value), "within_s": DEADLINE})["replicas"]) == 1
+        assert owner.stop() == other.stop() == 0
+        network.launch(other)
+        with other.ask() as client:
+            [held] = client.info("held_values")["held_values"]
+            assert (held["seq"], held["source"]) == (7, owner.address)
+            assert 86_000 < held["expires_in_s"] <= 86_400
+        network.launch(owner)
+        with owner.ask() as client:
+            [own] = client.info("values")["values"]
+        assert (own["id"], own["seq"]) == (held["id"], 7)
+
+
 def acknowledge(acknowledged: dict[str, int], value: Value) -> None:
     id, seq = NATIVE.format(key_of(value)), value.seq if isinstance(value, Mutable) else 0
     acknowledged[id] = max(seq, acknowledged.get(id, 0))
