@@ -181,8 +181,8 @@ class NativeEncoder:
         is_left_out = left < len(_NO_NODES) and not room.proved and held is not None
         if is_left_out:
             left, value = left + len(value) - len(NIL), NIL
-        # 2. Contacts come next, and then those of the other family.
-        is_cut = len(nodes) > left
+        # 2. Contacts come next, and then those of the other family. A value may leave no room even for none of them.
+        is_cut = len(nodes) > left and len(packed.contacts) > 0
         if is_cut:
             nodes = _cut(query, packed, left).wire
         if others is not None:

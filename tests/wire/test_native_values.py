@@ -256,6 +256,9 @@ def test_the_largest_value_fits_a_proved_answer(at: Endpoint) -> None:
     assert size == 1_244 + len(at) + len(TOKEN)
     assert DEFAULT.datagram_sent_max < size <= DEFAULT.datagram_value_max
     assert (result.held, result.contacts, result.more) == (LARGEST, (), True)
+    # Where there are no contacts, nothing is left out.
+    size, result = got(LARGEST, [], WHOLE, at=at)
+    assert (result.held, result.contacts, result.more) == (LARGEST, (), False)
     # A stranger is told to prove itself, and is given the contacts meanwhile.
     size, result = got(LARGEST, near, PADDED, at=at, others=others)
     assert size <= PADDED.limit
