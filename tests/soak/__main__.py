@@ -10,7 +10,8 @@ time is up, all come back and have a minute. Then this must hold, or the status 
 - for each elder, memory, file descriptors and threads of the last third are those of the second: see `judge`;
 - while the load goes on, no holder has an entry of a dead owner for longer than a lease, and no elder misses an entry
   of an owner that is up: see `truth`. So every third victim is away for longer than a lease;
-- clients that watch a few IDs at elders all the time have been told who serves these, and of nobody else: see `watch`;
+- clients that watch a few IDs at elders all the time have been told who serves these, and of nobody else: see `watch`.
+  An entry whose request was cut off by a kill may be there, or not;
 - no daemon ended by itself, has a traceback in its log, or counted a defect.
 
 The seed decides the order of actions, but not their speed, so two runs are alike but not the same.
@@ -144,10 +145,12 @@ class Soak:
 
     def _look_at_watches(self, ids: Sequence[str], watches: Sequence[Watch]) -> list[str]:
         """Return in words what clients were told that is not so."""
-        entered = self._ledger.entered
+        entered, unproven = self._ledger.entered, self._ledger.unproven
         truth = {id: frozenset(entry.endpoint for entry in entered if entry.id == id) for id in ids}
         until = time.monotonic() + min(ASK_AGAIN, self._calm)
-        while (wrong := [words for watch in watches for words in watch.wrong(truth)]) and time.monotonic() < until:
+        while (
+            wrong := [words for watch in watches for words in watch.wrong(truth, unproven)]
+        ) and time.monotonic() < until:
             time.sleep(1.0)
         return wrong + [f"a watch ended at {watch.address}" for watch in watches if watch.has_ended]
 

@@ -41,13 +41,14 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """The acknowledged changes. A request cut off by a kill proves nothing, and is left out."""
+    """The acknowledged changes. A request cut off by a kill proves nothing: its entry may be there, or not."""
 
     def __init__(self) -> None:
         self.entered: list[Entry] = []
         self.deleted: list[Entry] = []
         self.entered_at: dict[tuple[str, str], float] = {}  # by ID and endpoint: when, by time.monotonic()
         self.history: list[tuple[float, Entry, str]] = []  # time by time.monotonic(), and acknowledged change
+        self.unproven: set[tuple[str, str]] = set()  # ID and endpoint: the latest change was not acknowledged
         self.counts: Counter[str] = Counter()
         self.surprises: Counter[str] = Counter()  # failures that no kill explains
         self._lock = threading.Lock()
@@ -57,10 +58,17 @@ class Ledger:
             self.entered.append(entry)
             self.entered_at.setdefault((entry.id, entry.endpoint), time.monotonic())
 
+    def begin(self, entry: Entry, what: str) -> None:
+        """Remember the time of a request."""
+        with self._lock:
+            self.history.append((time.monotonic(), entry, f"being {what}"))
+            self.unproven.add((entry.id, entry.endpoint))
+
     def note(self, entry: Entry, what: str) -> None:
-        """Remember the time."""
+        """Remember the time of an acknowledgement."""
         with self._lock:
             self.history.append((time.monotonic(), entry, what))
+            self.unproven.discard((entry.id, entry.endpoint))
 
     def take(self, rng: Random) -> Entry | None:
         """Take one out, to delete it."""
@@ -178,7 +186,7 @@ class Worker:
             id = self._rng.choice(self._watched)
         entry = Entry(daemon, id, self._rng.randint(1, 65_535))
         with self._client(daemon) as client:
-            self._ledger.note(entry, "being entered")
+            self._ledger.begin(entry, "entered")
             client.enter(entry.id, entry.port, wait=self._rng.random() < 0.5)
         self._ledger.note(entry, "entered")
         self._ledger.add(entry)
@@ -189,7 +197,7 @@ class Worker:
             self._ledger.add(entry)  # another time
             return
         with self._client(entry.owner) as client:
-            self._ledger.note(entry, "being deleted")
+            self._ledger.begin(entry, "deleted")
             client.ask(DELETE, id=entry.id, port=entry.port)
         self._ledger.note(entry, "deleted")
         self._ledger.bury(entry)

@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.daemons import DEADLINE
 from tests.soak import __main__ as soak
 from tests.soak.judge import GROWTH, JUDGED_FROM, flatness
-from tests.soak.load import Entry
+from tests.soak.load import Entry, Ledger
 from tests.soak.probe import Sample, probe
 from tests.soak.result import Result, plain, table
 from tests.soak.swarm import Swarm
@@ -64,6 +64,19 @@ def test_a_kept_entry_is_told_with_its_past() -> None:
     assert first == f"{entry.id} at {holder.address}"
     assert [event.rpartition(" s ")[2].split()[-1] for event in events] == ["entered", "killed", "back"]
     assert f"'node_id': '{holder.node_id}'" in owed
+
+
+@on_linux
+def test_a_request_that_is_cut_off_proves_nothing() -> None:
+    with Swarm() as swarm:
+        [owner] = swarm.start(1)
+        entry, ledger = Entry(owner, "ab" * 32, 80), Ledger()
+        for what in ("entered", "deleted"):
+            ledger.begin(entry, what)
+            assert ledger.unproven == {(entry.id, entry.endpoint)}
+            ledger.note(entry, what)
+            assert ledger.unproven == set()
+    assert [what for _, _, what in ledger.history] == ["being entered", "entered", "being deleted", "deleted"]
 
 
 @pytest.mark.long
@@ -217,6 +230,7 @@ def test_a_watch_knows_what_it_was_told() -> None:
             f"{id} 192.0.2.1:1 not told to {elder.address}",
             f"{id} {owner.address}:80 told to {elder.address}",
         ]
+        assert watch.wrong({id: frozenset()}, {(id, f"{owner.address}:80")}) == []
         assert watch.updates > 0
         assert not watch.has_ended
     while not watch.has_ended:
