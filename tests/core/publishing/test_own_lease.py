@@ -57,3 +57,17 @@ def test_expired_renewals_take_no_memory() -> None:
         ours.renewed(contact(number), number + 60.0, float(number))
         assert len(ours._until) <= 2 * 60 + 2 * _SLACK
         assert ours.until(contact(number)) == number + 60.0
+
+
+def test_expired_renewals_go_when_they_are_many() -> None:
+    ours = lease()
+    for number in range(64):
+        ours.renewed(contact(number), 70.0, 10.0)
+    assert len(ours._until) == 64
+    ours.renewed(contact(64), 71.0, 70.0)
+    assert len(ours._until) == 1
+    for many in range(2, 67):  # and twice as many may be there as are good, and 64
+        ours.renewed(contact(many, machine=200), 72.0, 71.0)
+        assert len(ours._until) == many
+    ours.renewed(contact(99), 73.0, 71.0)
+    assert len(ours._until) == 66

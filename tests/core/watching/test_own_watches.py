@@ -296,6 +296,17 @@ def test_a_defect_in_an_end_is_no_matter() -> None:
     assert bench.events() == []
 
 
+def test_an_ended_watch_tells_nothing_later() -> None:
+    bench, op = watching(1, named=[A])
+    change(bench, 1, [B])
+    change(bench, 1, [C], version=VERSION + 2)
+    own = bench.node.watching.own
+    assert own._telling.next_timeout() is not None  # it waits
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    assert own._telling.next_timeout() is None
+
+
 def test_a_watch_may_begin_anew_before_it_ends() -> None:
     bench, op = watching(1, named=[A])
     bench.node.commands.cancel(op)
@@ -355,7 +366,7 @@ def test_a_stop_ends_all_watches() -> None:
     ended = [sent for sent in bench.sent() if isinstance(sent.request, Watch)]
     assert [(sent.request, sent.to) for sent in ended] == [(Watch(KEY, b"session", 0, SESSION), contact(1).endpoint)]
     bench.node.commands.cancel(op)
-    bench.advance(0)
+    assert bench.node.watching.own.next_timeout() is None
     assert len(bench.node.watching.own) == 0
 
 
@@ -369,10 +380,11 @@ def test_to_cancel_another_command_ends_no_watch() -> None:
 def test_a_watch_too_many_is_refused() -> None:
     bench = knowing(1, policy=replace(POLICY, own_watches=1))
     bench.node.commands.watch(KEY, bench.now)
-    with pytest.raises(TooManyWatches, match="end another watch first"):
-        bench.node.commands.watch(Id(78), bench.now)
+    for _ in range(2):
+        with pytest.raises(TooManyWatches, match="end another watch first"):
+            bench.node.commands.watch(Id(78), bench.now)
     bench.node.commands.watch(KEY, bench.now)
-    assert bench.node.counters.caps_hit[OWN_WATCHES] == 1
+    assert bench.node.counters.caps_hit[OWN_WATCHES] == 2
 
 
 def test_watches_are_no_operations_under_way() -> None:

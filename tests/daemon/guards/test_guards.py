@@ -16,7 +16,7 @@ from dhtd.core.node import Node
 from dhtd.core.records import RecordKey
 from dhtd.daemon.guards import guards as module
 from dhtd.daemon.guards import processes
-from dhtd.daemon.guards.guards import Guards
+from dhtd.daemon.guards.guards import CHECKS_AT_ONCE, CHECKS_MAX, PROCESSES_MAX, Guards
 from dhtd.daemon.guards.outcome import Outcome
 from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.guards.wanted import Checking
@@ -208,6 +208,12 @@ async def test_entries_with_checks_are_limited(
         await one.ask(checked(every=9.0))
         with pytest.raises(TooManyEntries, match=r"as many entries as it can \(1\)"):
             await one.ask(EnterRequest(KEY, 81, check=TcpCheck()))
+
+
+def test_the_manual_tells_the_limits_of_guards() -> None:
+    page = (Path(__file__).parents[3] / "man/dht-security.7").read_text()
+    assert f"At most {CHECKS_AT_ONCE} checks run at once, at most {CHECKS_MAX} entries have one" in page
+    assert f"At most {PROCESSES_MAX} processes are watched for entries" in page
 
 
 async def test_a_full_node_waits_for_room(

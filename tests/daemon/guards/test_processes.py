@@ -189,6 +189,8 @@ PS = """#!/bin/sh
     [
         ("S+   501  502 Mon Nov 30 03:00:00 2026", Facts(frozenset({501, 502}), "Mon Nov 30 03:00:00 2026")),
         ("Z+   501  501 Mon Nov 30 03:00:00 2026", None),
+        ("S 501 502 yesterday", Facts(frozenset({501, 502}), "yesterday")),
+        ("S 501 502", None),
         ("", None),
     ],
 )
