@@ -34,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         known = {place: entry.reason for entry in harmless.load() for place in entry.places()}
         ancestors = [seed(ROOT, name, changes) for name, changes in ancestor.FAULTS.items()]
-        mutants = [
-            mutant for mutant in all_mutants(ROOT) if any(part in mutant.place.path for part in options.only or [""])
-        ]
+        mutants = all_mutants(ROOT, options.only)
         chosen = draw(mutants, len(mutants) if options.all else options.sample, options.seed)
         if options.survivors:
             chosen = [fault for mutant in mutants if mutant.place in known and (fault := mutant.fault(ROOT))]
@@ -56,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another seed draws others (1)")
     parser.add_argument("--all", action="store_true", help="every mutant: this takes hours")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="PART", help="mutants of files with this in their path, alone"
+        "--only",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="mutants of files with this in their path, alone; also of the client and the daemon",
     )
     parser.add_argument("--survivors", action="store_true", help="the mutants that harmless.toml explains, alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="J", help="how many at once (each core)")

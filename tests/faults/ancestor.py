@@ -13,6 +13,7 @@ from tests.faults.fault import Change
 ANSWERS: Final = "dhtd/core/querying/answers.py"
 CANDIDATES: Final = "dhtd/core/querying/candidates.py"
 MEMBERSHIPS: Final = "dhtd/core/membership/memberships.py"
+HELD_SAVER: Final = "dhtd/daemon/state/held_saver.py"
 METRIC: Final = "dhtd/core/ids.py"
 LOOKUP: Final = "dhtd/core/querying/lookup.py"
 NODE: Final = "dhtd/core/node.py"
@@ -158,9 +159,9 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     ),
     "10 entries are never saved": (
         Change(
-            SAVER,
-            "yield _nothing if changed == set() else write",
-            "yield _nothing if changed is not None or not changed else write",
+            HELD_SAVER,
+            "else write\n        if restorer is not None:\n            restorer.merged(changed)",
+            "else nothing\n        if restorer is not None:\n            restorer.merged(changed)",
         ),
     ),
     "10 own entries are never saved": (

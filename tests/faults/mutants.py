@@ -1,9 +1,10 @@
-"""Every mutant that poodle makes of `dhtd.core` and `dhtd.wire`, as a fault that knows its place.
+"""Every mutant that poodle makes of `dhtd.core` and `dhtd.wire`, and of others if asked, as a fault with its place.
 
 poodle's mutators replace operators, comparisons, numbers, strings, constants, arguments in brackets, calls and returned
 values. Some mutants tell nothing of the tests and are left out: in annotations and type aliases; in decorators and
 `__slots__`; in the values of an `Enum`, which are labels; in assertions; in texts of exceptions and other composed
-texts; and in branches of `assert_never`.
+texts; in branches of `assert_never`; and in values that nobody reads: those of a dictionary that stands for an ordered
+set (`each[key] = None`), and what `pop` returns to nobody where there is nothing (`each.pop(key, None)`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,15 @@ class Mutant:
         return None if same else Fault(str(self.place), {self.place.path: mutated}, self.place)
 
 
-def all_mutants(root: Path) -> list[Mutant]:
-    """Return every mutant of the packages, in the order of the code."""
-    return [mutant for path in sources(root) for mutant in mutants(root, path)]
+def all_mutants(root: Path, only: Sequence[str] = ()) -> list[Mutant]:
+    """Return every mutant of the packages, in the order of the code; or of all files with these in their path."""
+    paths = sources(root, ("dhtd",) if only else PACKAGES)
+    chosen = [path for path in paths if not only or any(part in str(path.relative_to(root)) for part in only)]
+    return [mutant for path in chosen for mutant in mutants(root, path)]
 
 
-def sources(root: Path) -> list[Path]:
-    return [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
+def sources(root: Path, packages: Sequence[str] = PACKAGES) -> list[Path]:
+    return [path for package in packages for path in sorted((root / package).rglob("*.py"))]
 
 
 def mutants(root: Path, path: Path) -> list[Mutant]:
@@ -136,6 +139,10 @@ def _excluded(tree: ast.Module) -> Iterator[ast.AST]:
                 yield node
             case ast.Expr(ast.Call(ast.Name("assert_never"))) | ast.Assign([ast.Name("__slots__")]):
                 yield node
+            case ast.Assign(targets, ast.Constant(None)) if all(isinstance(each, ast.Subscript) for each in targets):
+                yield node.value
+            case ast.Expr(ast.Call(ast.Attribute(attr="pop"), [_, ast.Constant(None) as otherwise])):
+                yield otherwise
             case ast.AnnAssign():
                 yield node.annotation
             case ast.arg(annotation=ast.expr()):

@@ -11,7 +11,7 @@ from tests.faults import ancestor, harmless
 from tests.faults.__main__ import draw, report
 from tests.faults.checkout import ROOT, Checkout, Outcome, RunError, Verdict
 from tests.faults.fault import Change, DoesNotApplyError, Fault, Place, seed
-from tests.faults.mutants import Mutant, mutants, sources, text_of
+from tests.faults.mutants import Mutant, all_mutants, mutants, sources, text_of
 
 COUNT = """\
 def count(up_to: int) -> int:
@@ -88,6 +88,22 @@ def test_mutants_spare_the_labels_of_enums(small: Path) -> None:
     assert {mutant.place for mutant in mutants(small, file)} == before
     file.write_text(f"{file.read_text()}\nclass Kind(IntEnum):\n    PEER = 1\n")
     assert {mutant.place.before for mutant in mutants(small, file)} - {place.before for place in before} == {"PEER = 1"}
+
+
+def test_mutants_spare_values_that_nobody_reads(small: Path) -> None:
+    path = small / "dhtd/core/counter.py"
+    path.write_text(
+        "def note(each, key):\n    each[key] = None\n    each.pop(key, None)\n    return each.pop(key, None)\n"
+    )
+    befores = {(mutant.place.before, mutant.place.after) for mutant in mutants(small, path)}
+    assert ("each.pop(key, None)", "None") in befores
+    assert [after for before, after in befores if before == "each[key] = None"] == []
+    assert ("return each.pop(key, None)", "return each.pop(key, ' ')") in befores
+
+
+def test_mutants_come_from_any_room_that_is_named() -> None:
+    found = {mutant.place.path for mutant in all_mutants(ROOT, ["guards/judge", "core/ids"])}
+    assert found == {"dhtd/daemon/guards/judge.py", "dhtd/core/ids.py"}
 
 
 def test_a_mutant_is_found_again_when_lines_move(small: Path) -> None:

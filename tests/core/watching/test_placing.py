@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT
 from dhtd.core.watching.own_watch import OwnWatch
@@ -85,6 +87,30 @@ def test_given_up_it_ends_once() -> None:
     search.give_up(1.0)
     search.give_up(1.0)
     assert told == [Placed(frozenset({contact(1), contact(2)}), frozenset({6}))]
+
+
+def test_given_up_in_its_search_it_ends_as_well() -> None:
+    bench, told = Bench(), list[Placed]()
+    bench.know(contact(1), contact(2))
+    search = Placing(bench.node.requester, bench.node.overlays, told.append, Asked(), OwnWatch(KEY, 15.0))
+    search.start(bench.now)
+    search.give_up(1.0)
+    assert told == [Placed(frozenset(), frozenset())]
+
+
+@pytest.mark.parametrize("what", ["overdue", "not_taken", "refused"])
+def test_one_node_is_asked_in_place_of_another(what: str) -> None:
+    bench, asks = Bench(policy=replace(QUIET, k=2)), Asked()
+    bench.know(contact(1), contact(2))
+    near = list(map(contact, (77, 76, 79, 78)))
+    search = Placing(bench.node.requester, bench.node.overlays, lambda _: None, asks, OwnWatch(KEY, 15.0))
+    search.start(bench.now)
+    while sent := bench.sent():
+        for each in sent:
+            bench.found(each, each.to[3], near)
+    assert asks.contacts == near[:2]
+    getattr(search, what)(near[0], bench.now)
+    assert len(asks.contacts) == 3
 
 
 def test_cancelled_it_tells_nothing() -> None:

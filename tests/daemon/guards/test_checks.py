@@ -225,6 +225,7 @@ def command(*arguments: object) -> ExecCheck:
         ("exit 0", (True, "the command ended with status 0")),
         ("exit 3", (False, "the command ended with status 3")),
         ("kill -9 $$", (False, "the command was ended by signal 9")),
+        ("kill -1 $$", (False, "the command was ended by signal 1")),
     ],
 )
 async def test_a_status_decides(tmp_path: Path, text: str, outcome: tuple[bool, str]) -> None:
