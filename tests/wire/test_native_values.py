@@ -31,6 +31,7 @@ from dhtd.core.messages import (
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import DATA_MAX, SALT_MAX, SEQ_MAX, Immutable, Mutable, Value
 from dhtd.errors import WireError
+from dhtd.wire import native_values
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import GET_SIZE, MAGIC, PUT_SIZE_MAX, TOKEN_MAX
 from tests.strategies import contacts, endpoints, ids, puts, scaled, seqs, tids, tokens, values
@@ -168,6 +169,18 @@ def test_a_value_may_be_written_overlong() -> None:
     for array in (b"\x95", b"\xdc\x00\x05", b"\xdd\x00\x00\x00\x05"):
         data = head + b"\x94\xc4\x01x" + array + fields + b"\xc0\xcd\x00\x3c"
         assert CODEC.decode(data) == Query(TID, ID, Put(SIGNED_KEY, b"x", SIGNED, None, 60))
+
+
+@given(st.none() | seqs() | values())
+def test_msgpack_itself_writes_the_same_value(held: Value | int | None) -> None:
+    plain = list(held) if isinstance(held, Mutable) else held.data if isinstance(held, Immutable) else held
+    assert native_values.encode(held) == msgpack.packb(plain)
+
+
+@pytest.mark.parametrize("bits", range(64))
+def test_msgpack_itself_writes_the_same_number(bits: int) -> None:
+    for number in {2**bits - 1, min(2**bits, SEQ_MAX)}:
+        assert native_values.integer(number) == msgpack.packb(number)
 
 
 # Sizes
