@@ -237,6 +237,9 @@ def test_every_scenarios_goal_is_in_the_page() -> None:
             "seen_share": goal.seen,
             "seen_p99_ms": goal.seen_p99,
             "wrong": None if goal.seen is None else 0,
+            "gets.success_rate": goal.got,
+            "gets.busiest_share": goal.busiest,
+            "gets.wrong": None if goal.got is None else 0,
         }
         figures = ", ".join(f"{figure} {value:g}" for figure, value in wanted.items() if value is not None)
         said = f"{scenario.summary[0].upper()}{scenario.summary[1:]}.\nGoal: {figures}.\n"

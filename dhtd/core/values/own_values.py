@@ -112,7 +112,7 @@ class OwnValues:
         """A publication has ended, and these nodes hold the value: set the next one."""
         policy = self._policy
         own.replicas = replicas
-        if len(replicas) >= max(1, own.wanted):
+        if self._is_placed(own):
             own.failures, own.published_at = 0, now
             pause = policy.value_republish * (1 + policy.republish_jitter * (2 * self._rng.random() - 1))
         else:
@@ -123,9 +123,13 @@ class OwnValues:
     def hurry(self, now: float) -> None:
         """A network is reached: publish soon what too few nodes hold."""
         for own in self:
-            if own.packed_key in self._timers and len(own.replicas) < max(1, own.wanted):
+            if own.packed_key in self._timers and not self._is_placed(own):
                 own.failures = 0
                 self.due_at(own, now + self._policy.startup_spread * self._rng.random())
+
+    def _is_placed(self, own: OwnValue) -> bool:
+        """Whether enough nodes hold a value. No more than K of a family are asked to."""
+        return len(own.replicas) >= min(max(1, own.wanted), self._policy.k)
 
     def slept(self, seconds: float, now: float) -> None:
         """Take all publications as so much older, and publish soon what is due by that.

@@ -182,3 +182,11 @@ def test_due_values_are_taken_some_at_a_time() -> None:
     assert list(values.pop_due(NOW + 3, 2)) == own[2:4]
     assert list(values.pop_due(NOW + 3, 2)) == []
     assert list(values.pop_due(NOW + 4, 2)) == own[4:]
+
+
+def test_more_holders_than_there_can_be_are_not_waited_for() -> None:
+    values = make()
+    own = values.keep(KEY, OLD, 20)
+    [rest] = pauses(values, own, DEFAULT.k, 1)
+    assert EARLIEST <= rest <= LATEST
+    assert own.published_at == NOW
