@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil, floor
 from random import Random
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -28,6 +29,8 @@ from dhtd.core.events import (
     Answered,
     Bootstrapped,
     CannotWithdraw,
+    GetDone,
+    GetProgress,
     Handle,
     Isolated,
     Joined,
@@ -38,14 +41,18 @@ from dhtd.core.events import (
     Unanswered,
     Unheld,
     Unreached,
+    ValuePut,
     ValueSuperseded,
     Withdrawn,
 )
 from dhtd.core.events import Event as NodeEvent
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import (
+    ERROR_CAS,
     ERROR_PROTOCOL,
+    ERROR_SEQ,
     ERROR_SERVER,
+    ERROR_SIGNATURE,
     SESSION_SIZE,
     Acknowledged,
     BadQuery,
@@ -72,6 +79,7 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.querying.requester import Transmit
+from dhtd.core.records import Immutable, Mutable, Value, supersedes
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.core.storage.leases import SESSION_KEPT
 from dhtd.errors import WireError
@@ -81,6 +89,7 @@ from tests.core.small import SmallCodec
 from tests.core.small import endpoint as endpoint4
 from tests.records import own_key
 from tests.strategies import scaled
+from tests.values import by_owner
 
 Entry = tuple[Id, int]
 T = TypeVar("T")
@@ -106,7 +115,11 @@ FINALS: dict[str, tuple[type, ...]] = {
     "enter": (Published,),
     "delete": (Withdrawn, CannotWithdraw),
     "bootstrap": (Bootstrapped,),
+    "get": (GetDone,),
+    "put": (ValuePut,),
 }
+# What owners put: two of them have one seq, and some are so long that they need further queries.
+VALUES = [by_owner(seq, data) for seq in (1, 2, 3) for data in (b"data", bytes(1_000))]
 
 
 def endpoint(number: int, family: Family = Family.IPV4) -> Endpoint:
@@ -125,7 +138,7 @@ class StrictCodec(SmallCodec):
         match message:
             case Query(_, _, FindNode(target) | FindValue(target)):
                 self._check(target)
-            case Query(_, _, Store(key) | Withdraw(key) | Watch(key) | Changed(key)):
+            case Query(_, _, Store(key) | Withdraw(key) | Watch(key) | Changed(key) | Get(key)):
                 self._check(key)
             case _:
                 pass
@@ -167,6 +180,7 @@ class Command:
     args: tuple[Any, ...]
     since: float
     found: set[Endpoint] = field(default_factory=set)  # by a lookup, so far
+    value: Value | None = None  # the best one of a get, so far
 
 
 @dataclass(slots=True)
@@ -268,6 +282,8 @@ class Machine:
         )  # taken with a good token: their source, token and tid
         self.replicas: dict[Entry, list[Endpoint]] = {}  # the holders of an entry from its last publication
         self.took: dict[Entry, set[Endpoint]] = {}  # all that took it in this life
+        self.values: dict[Id, tuple[Value, float]] = {}  # that it holds for others, and until when; some have expired
+        self.learned: set[tuple[Id, Value]] = set()  # that it was told in answers, or has put: it holds nothing older
         self.tally = Tally()
         self.limited = False
 
@@ -295,6 +311,8 @@ def method(node: Node, name: str) -> Any:
             return getattr(node.publisher, name)
         case "limit_rate":
             return node.gate.limit_rate
+        case "put":
+            return partial(node.commands.put, keep=False)
         case _:
             return getattr(node if hasattr(Node, name) else node.commands, name)
 
@@ -348,6 +366,8 @@ class NodeMachine(RuleBasedStateMachine):
         self.tainted = False  # a changed datagram was delivered, so nobody need know the truth
         self.ever_entered: set[tuple[Id, Endpoint]] = set()
         self.stores_taken: set[tuple[Endpoint, Id, Endpoint]] = set()  # holder, key, announced endpoint
+        self.ever_put: set[Value] = set()
+        self.values_taken: set[tuple[Endpoint, Value]] = set()  # with the holder
 
     @initialize(
         numbers=st.lists(st.integers(0, 127), unique=True, min_size=2, max_size=5),
@@ -420,15 +440,18 @@ class NodeMachine(RuleBasedStateMachine):
         elif name == "enter":
             machine.own.add((args[0], args[1]))
             self.ever_entered |= {(args[0], own.with_port(args[1])) for own in machine.endpoints}
+        elif name == "put":
+            self.ever_put.add(args[1])
+            machine.learned.add((args[0], args[1]))
         elif name == "store_at":
             self.ever_entered |= {(args[1], own.with_port(args[2])) for own in machine.endpoints}
         assert op not in machine.open
         machine.open[op] = Command(name, args, self.now)
 
     def take_transmit(self, machine: Machine, transmit: Transmit) -> None:
-        assert len(transmit.data) <= 1_200
         query = self.codec.decode(transmit.data)
         assert isinstance(query, Query)
+        assert len(transmit.data) <= (1_280 if isinstance(query.request, Put) else 1_200)
         assert query.sender == machine.id_towards(transmit.endpoint)
         known = machine.on_their_way.get(query.tid)
         if known is None:
@@ -466,6 +489,8 @@ class NodeMachine(RuleBasedStateMachine):
                 assert lease in (self.lease, 0)
                 # Not checked: how many entries it took. It is told to drop all if it has said twice that it has more.
                 assert lease or all(machine.told[to][-2:])
+            case Put(_, _, value):
+                assert value in self.ever_put
             case _:
                 pass
 
@@ -500,10 +525,8 @@ class NodeMachine(RuleBasedStateMachine):
             return
         assert told.op not in machine.cancelled, "it was cancelled"
         command = machine.open[told.op]
-        if isinstance(told, LookupProgress):
-            assert command.name == "lookup"
-            assert not command.found & set(told.endpoints), "it was told before"
-            command.found.update(told.endpoints)
+        if isinstance(told, LookupProgress | GetProgress):
+            self.take_progress(command, told)
             return
         assert isinstance(told, FINALS[command.name])
         del machine.open[told.op]
@@ -523,6 +546,8 @@ class NodeMachine(RuleBasedStateMachine):
                 assert stats.elapsed == self.now - command.since
                 assert self.tainted or {(key, one) for one in endpoints} <= self.ever_entered
                 event(f"a lookup has found {'something' if endpoints else 'nothing'}")
+            case GetDone() | ValuePut():
+                self.check_value_told(command, told)
             case Published(_, key, port):
                 assert (key, port) == command.args[:2]
                 self.check_published(machine, told)
@@ -543,6 +568,32 @@ class NodeMachine(RuleBasedStateMachine):
                 assert len(silent) == failed
             case _:
                 raise AssertionError(told)
+
+    def take_progress(self, command: Command, told: LookupProgress | GetProgress) -> None:
+        """Endpoints are told once each, and values if they are better than those before."""
+        if isinstance(told, LookupProgress):
+            assert command.name == "lookup"
+            assert not command.found & set(told.endpoints), "it was told before"
+            command.found.update(told.endpoints)
+        else:
+            assert command.name == "get"
+            assert command.value is None or supersedes(told.value, command.value)
+            command.value = told.value
+
+    def check_value_told(self, command: Command, told: GetDone | ValuePut) -> None:
+        """A get finds what somebody has put, since nobody can forge that; and a put tells the true holders."""
+        assert told.key == command.args[0]
+        if isinstance(told, GetDone):
+            found = [other.value for other in (*told.stale, *told.conflicting)]
+            assert (told.value is None) == (command.value is None)
+            assert {*found, told.value} <= {*self.ever_put, None}
+            event(f"a get has found {'nothing' if told.value is None else 'something'}")
+            return
+        value = command.args[1]
+        assert len(told.replicas) <= told.asked
+        assert told.newer is None or (told.newer in self.ever_put and supersedes(told.newer, value))
+        assert self.tainted or {(holder.endpoint, value) for holder in told.replicas} <= self.values_taken
+        event(f"a value is {'put' if told.replicas else 'not put'}")
 
     def check_published(self, machine: Machine, told: Published | Republished) -> None:
         tracked = (told.key, told.port) in machine.own
@@ -625,6 +676,8 @@ class NodeMachine(RuleBasedStateMachine):
         event(f"a {type(query.request).__name__} is answered briefly")
         if isinstance(query.request, Ping):
             assert result == Acknowledged()
+        elif isinstance(query.request, Renew):
+            assert isinstance(result, Renewed)
         else:
             assert isinstance(result, Found)
             assert result == Found(result.token, (), (), more=True)
@@ -656,6 +709,8 @@ class NodeMachine(RuleBasedStateMachine):
             machine.tally.errors_received += 1
         if isinstance(query.request, Store) and result is not None:
             machine.entrusted.add(source)
+        if isinstance(query.request, Get) and isinstance(result, Found) and isinstance(result.held, Mutable):
+            self.learn(machine, query.request.key, result.held)
         if isinstance(result, Renewed) and result.held is not None:
             machine.told.setdefault(source, []).append(result.held)
         del machine.on_their_way[message.tid]
@@ -698,10 +753,26 @@ class NodeMachine(RuleBasedStateMachine):
                 renewed = self.codec.decode_result(query.request, reply.body)
                 assert isinstance(renewed, Renewed)
                 self.take_renewal(machine, query.request, source, renewed)
-            case Watch() | Changed() | Put():
+            case Watch() | Changed():
                 assert isinstance(reply, Error)
-            case Get():
-                assert isinstance(reply, Reply)
+            case Get() | Put():
+                self.take_of_values(machine, query.request, source, reply, len(answer), asked_with)
+
+    def take_of_values(
+        self, machine: Machine, request: Get | Put, source: Endpoint, reply: Reply | Error, size: int, asked_with: int
+    ) -> None:
+        if isinstance(request, Put):
+            self.take_put(machine, request, source, reply)
+            return
+        assert isinstance(reply, Reply)
+        assert size <= 1_280
+        if request.token is None:
+            assert size <= 3 * asked_with
+        found = self.codec.decode_result(request, reply.body)
+        assert isinstance(found, Found)
+        self.check_got(machine, request, found)
+        if found.token is not None:
+            machine.tokens[found.token, source.ip, request.key] = self.now
 
     def take_change(
         self, machine: Machine, tid: bytes, request: Store | Withdraw, source: Endpoint, reply: Reply | Error
@@ -773,6 +844,60 @@ class NodeMachine(RuleBasedStateMachine):
         else:
             assert set(found.endpoints) <= known
         assert len(set(found.endpoints)) == len(found.endpoints)
+
+    def learn(self, machine: Machine, key: Id, value: Mutable) -> None:
+        """A machine was told of a value. It serves nothing older than that, if it proves itself."""
+        if self.codec.is_genuine(value) and self.codec.key_of(value) == key:
+            machine.learned.add((key, value))
+
+    def may_hold(self, machine: Machine, key: Id) -> dict[Value, float]:
+        """Return what a machine may hold for others, and until when: the value put there, or a newer one it found."""
+        held, until = machine.values.get(key, (None, 0.0))
+        if held is None or until <= self.now:
+            return {}
+        newer = {other for of, other in machine.learned if of == key and supersedes(other, held)}
+        return dict.fromkeys([held, *newer], until)
+
+    def check_got(self, machine: Machine, request: Get, found: Found) -> None:
+        """An answer has the value that is held, if it is wanted and has room, or its seq."""
+        assert set(found.contacts) <= set(machine.node.overlays.contacts())
+        held = self.may_hold(machine, request.key)
+        if found.held is None:
+            assert not held or found.more
+            return
+        lasts = {int(until - self.now) for until in held.values()}
+        assert found.lasts in lasts
+        seqs = {value: 0 if isinstance(value, Immutable) else value.seq for value in held}
+        if isinstance(found.held, int):
+            assert request.seq is not None
+            assert found.held <= request.seq
+            assert found.held in seqs.values()
+        else:
+            assert request.seq is None or seqs[found.held] > request.seq
+            machine.values[request.key] = found.held, held[found.held]
+            event("a get is answered with a value")
+
+    def take_put(self, machine: Machine, request: Put, source: Endpoint, reply: Reply | Error) -> None:
+        """A put is taken if its token is good, and its value is new here."""
+        accepted = not (isinstance(reply, Error) and reply.code == ERROR_PROTOCOL)
+        if not self.check_token(machine, source, request.key, request.token, accepted):
+            return
+        value, held = request.value, self.may_hold(machine, request.key)
+        if isinstance(reply, Reply):
+            assert not held or any(value == other or supersedes(value, other) for other in held)
+            until = max([float(int(self.now) + request.lasts), *held.values()])
+            machine.values[request.key] = value, until
+            holder = machine.towards(source)
+            assert holder is not None
+            self.values_taken.add((holder, value))
+            event("a put is taken")
+        elif reply.code == ERROR_SIGNATURE:
+            assert self.tainted
+            assert not self.codec.is_genuine(value)
+        else:
+            assert reply.code == ERROR_SEQ or (reply.code == ERROR_CAS and request.cas is not None)
+            assert any(value != other and not supersedes(value, other) for other in held) or request.cas is not None
+            event("a put is refused")
 
     def check_token(self, machine: Machine, source: Endpoint, key: Id, token: bytes, accepted: bool) -> bool:
         """A token is good for the address that it was given to, for the key of its query, for a minute or two."""
@@ -949,6 +1074,16 @@ class NodeMachine(RuleBasedStateMachine):
     @rule(which=who, on=who, most=some)
     def lookup(self, which: int, on: int, most: int) -> None:
         self.do(self.pick_machine(which), "lookup", self.key(on), self.now)
+        self.flush(most)
+
+    @precondition(lambda self: Get in self.codec.traits.requests)
+    @rule(which=who, value=st.sampled_from(VALUES), most=some, puts=st.booleans())
+    def put_or_get(self, which: int, value: Value, most: int, puts: bool) -> None:
+        machine, key = self.pick_machine(which), self.codec.key_of(value)
+        if puts:
+            self.do(machine, "put", key, value, self.now)
+        else:
+            self.do(machine, "get", key, self.now)
         self.flush(most)
 
     @rule(which=who, on=who, port=st.sampled_from(PORTS), most=some)
@@ -1215,6 +1350,13 @@ class NodeMachine(RuleBasedStateMachine):
             held = held_by(machine.node)
             assert held == machine.held
             assert len(machine.node.store) == len(held)
+
+    @invariant()
+    def only_what_was_put_is_held(self) -> None:
+        for machine in self.living():
+            for held in machine.node.values.held:
+                may = self.may_hold(machine, held.key)
+                assert held.expires_at <= self.now or may.get(held.value) == held.expires_at
 
     @invariant()
     def everything_is_counted_once(self) -> None:
