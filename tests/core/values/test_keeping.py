@@ -138,6 +138,7 @@ def test_excess_own_values_are_refused() -> None:
 
 def test_restored_values_are_published_soon_and_silently() -> None:
     bench = knowing(1, policy=STILL)
+    bench.advance(1_000)
     bench.node.values.keeping.restore(KEY, VALUE, 1, bench.now)
     assert bench.sent() == []
     assert next_get(bench, 60) <= DEFAULT.startup_spread
