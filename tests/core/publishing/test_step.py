@@ -6,10 +6,11 @@ from random import Random
 
 import pytest
 
-from dhtd.core.publishing.step import JITTER, Step
+from dhtd.core.publishing.step import Step
 
 PERIOD, RATE = 20.0, 10.0
 TOGETHER = 16  # holders that are asked at once
+JITTER = 0.05  # of a period
 
 
 def next_for(step: Step, now: float, *, slot: float = 0.5, holders: int = 1) -> float:
@@ -23,7 +24,10 @@ def test_the_next_step_is_a_period_away() -> None:
 
 
 def test_steps_differ_from_node_to_node() -> None:
-    assert len({next_for(Step(Random(seed)), 0.0) for seed in range(20)}) == 20
+    steps = {next_for(Step(Random(seed)), 0.0) for seed in range(200)}
+    assert len(steps) == 200
+    assert min(steps) < PERIOD * (1 - 0.9 * JITTER)
+    assert max(steps) > PERIOD * (1 - 0.1 * JITTER)
 
 
 def test_few_holders_have_one_step() -> None:

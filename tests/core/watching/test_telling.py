@@ -6,11 +6,12 @@ import pytest
 
 from dhtd.core.events import Handle, WatchUpdate
 from dhtd.core.watching.own_watch import OwnWatch
-from dhtd.core.watching.telling import _BETWEEN, Telling
+from dhtd.core.watching.telling import Telling
 from tests.core.played import KEY
 from tests.core.watched import A, B, C
 
 OP = Handle(1)
+BETWEEN = 0.05  # seconds
 
 
 class Told:
@@ -48,18 +49,18 @@ def test_news_too_close_to_others_wait(told: Told) -> None:
     for now, endpoints in ((1_000.01, [A, B]), (1_000.02, [A, B, C])):
         told.watch.knows_itself(endpoints)
         told.telling.news(told.watch, now)
-        assert told.telling.next_timeout() == pytest.approx(1_000.0 + _BETWEEN)
-    told.telling.go_on(1_000.0 + _BETWEEN - 0.001)
+        assert told.telling.next_timeout() == pytest.approx(1_000.0 + BETWEEN)
+    told.telling.go_on(1_000.0 + BETWEEN - 0.001)
     assert len(told.updates) == 1
-    told.telling.go_on(1_000.0 + _BETWEEN)
-    assert told.updates[1:] == [(1_000.0 + _BETWEEN, {A, B, C})]
+    told.telling.go_on(1_000.0 + BETWEEN)
+    assert told.updates[1:] == [(1_000.0 + BETWEEN, {A, B, C})]
     assert told.telling.next_timeout() is None
 
 
 def test_news_are_told_at_once_after_a_while(told: Told) -> None:
     told.watch.knows_itself([B])
-    told.telling.news(told.watch, 1_000.0 + _BETWEEN)
-    assert (told.updates[1:], told.telling.next_timeout()) == ([(1_000.0 + _BETWEEN, {B})], None)
+    told.telling.news(told.watch, 1_000.0 + BETWEEN)
+    assert (told.updates[1:], told.telling.next_timeout()) == ([(1_000.0 + BETWEEN, {B})], None)
 
 
 def test_a_watch_without_commands_is_told_of_no_more(told: Told) -> None:
