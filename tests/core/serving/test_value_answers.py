@@ -235,7 +235,7 @@ def test_a_contact_in_a_flood_is_given_a_token_alone() -> None:
     assert held(bench) == NEW
 
 
-def test_values_of_another_address_family_are_kept_apart() -> None:
+def test_values_of_both_families_have_their_sources() -> None:
     bench = Bench(families=(Family.IPV4, Family.IPV6))
     assert put(bench, VALUE, six(100)) is None
     (found,) = bench.node.values.held

@@ -350,7 +350,7 @@ def test_what_does_not_fit_after_a_restart_is_noted() -> None:
     assert values.changed.take() == {packed(Id(64)), packed(Id(100))}
 
 
-def test_a_value_does_not_give_way_to_its_own_successor() -> None:
+def test_a_value_gives_no_way_to_its_successor() -> None:
     values = make(replace(DEFAULT, value_kib=1))
     for number in range(4):
         hold(values, Id(number), mutable(1, bytes(150)), ONE, 0)

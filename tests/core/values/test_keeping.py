@@ -136,7 +136,7 @@ def test_excess_own_values_are_refused() -> None:
         bench.node.commands.check_value_room(DATA_KEY)
 
 
-def test_restored_values_are_published_soon_and_silently() -> None:
+def test_restored_values_are_published_soon() -> None:
     bench = knowing(1, policy=STILL)
     bench.advance(1_000)
     bench.node.values.keeping.restore(KEY, VALUE, 1, bench.now)
@@ -258,7 +258,7 @@ def test_a_value_put_once_leaves_a_kept_one_its_turn() -> None:
     assert kept(bench) == VALUE
 
 
-def test_what_was_learned_meanwhile_is_not_counted_as_held() -> None:
+def test_what_was_learned_meanwhile_is_not_held_yet() -> None:
     bench = knowing(1, policy=STILL)
     put(bench, OLD)
     asked = gets(bench)

@@ -149,7 +149,7 @@ def test_a_reached_network_hurries_what_too_few_hold() -> None:
     assert busy.failures == 0
 
 
-def test_a_value_of_no_quorum_is_hurried_until_one_holds_it() -> None:
+def test_a_value_of_no_quorum_is_hurried_to_one() -> None:
     values = make()
     own = values.keep(KEY, OLD, 0)
     values.published(own, (), NOW)
