@@ -248,6 +248,19 @@ def test_an_own_value_is_compared_with_others() -> None:
     assert (told.value, told.is_ours) == (NEW, False)
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_get_with_something_waits_for_no_late_node(is_known: bool) -> None:
+    bench = knowing(1, 2)
+    if is_known:
+        hold(bench.node.values.held, KEY, VALUE, endpoint(9), bench.now, 600)
+    _, asked = begun(bench)
+    got(bench, asked[1])
+    bench.advance(TIMEOUT / 2)
+    assert any(isinstance(told, GetDone) for told in bench.events()) is is_known
+    bench.advance(TIMEOUT)
+    assert any(isinstance(told, GetDone) for told in bench.events()) is not is_known
+
+
 def test_a_newer_value_ends_the_old_one_here() -> None:
     """This node serves no old copy once it knows better."""
     bench = knowing(1, 2)
