@@ -1582,14 +1582,15 @@ def test_an_old_backup_with_a_new_journal_is_damaged(path: Path, tmp_path: Path)
 
 
 # Forks a process for each line that it reads (a path, a number), which adds own entries from that number on, now and
-# then removes one, and says so when each is done. Every seventh time it also replaces all held entries under one key: a
-# reader must never see some of them old and some new.
+# then removes one, or keeps a newer value under one of four keys, and says so when each is done. Every seventh time it
+# also replaces all held entries under one key, and every fourth all held values: a reader must never see some of them
+# old and some new.
 WRITERS = """
 import os, sys
 from pathlib import Path
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.records import Peer, RecordKey
-from dhtd.daemon.state.file import AddOwn, SavedRecord, StateFile
+from dhtd.core.records import Immutable, Mutable, Peer, RecordKey
+from dhtd.daemon.state.file import AddOwn, KeepValue, SavedHeldValue, SavedOwnValue, SavedRecord, StateFile
 
 def own(key):
     return RecordKey.of(key, Peer.on(1729))
@@ -1607,6 +1608,13 @@ def write(path, number):
         if number % 5 == 0:
             file.remove_own([own(number - 2)])
             os.write(1, b"-%d\\n" % (number - 2))
+        if number % 3 == 0:
+            value = Mutable(bytes(32), b"", number, bytes(number % 1_000), bytes(64))
+            file.apply([KeepValue(SavedOwnValue(number % 4, value, 1))])
+            os.write(1, b"v%d\\n" % number)
+        if number % 4 == 0:
+            text = Immutable(b"%d" % number)
+            file.save_held_values([(key, SavedHeldValue(key, text, bytes(4), float(number))) for key in range(50)])
         if number % 7 == 0:
             peers = [Peer(endpoint.with_port(port)) for port in range(1, 200)]
             file.save_held([(0, [SavedRecord(0, peer, number % 14_400, bytes(7)) for peer in peers])])
@@ -1624,6 +1632,7 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     writers = Child(WRITERS)
     acknowledged: set[int] = set()
+    kept = dict.fromkeys(range(4), 0)  # by key: the seq of the latest acknowledged value
     last = 0
     for kill in range(kills):
         where = f"seed {seed}, kill {kill}"
@@ -1645,6 +1654,8 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
             last = max(last, number)
             if line[0] == "+":
                 acknowledged.add(number)
+            elif line[0] == "v":
+                kept[number % 4] = number
             else:
                 acknowledged.discard(number)
         with closing(StateFile.open(path)) as file:
@@ -1656,6 +1667,10 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
         assert own - acknowledged <= {last + 1}, where
         assert len({entry.lease for entry in state.held}) <= 1, where
         assert len(state.held) in {0, 199}, where
+        assert len({held.until for held in state.held_values}) <= 1, where
+        assert len(state.held_values) in {0, 50}, where
+        seqs = {int(own.key): own.value.seq for own in state.own_values if isinstance(own.value, Mutable)}
+        assert all(seqs.get(key, 0) >= seq for key, seq in kept.items()), where
         acknowledged = own
         last = max(last, *own)
     writers.end()
