@@ -181,7 +181,7 @@ class HeldValues:
             return False
         if self._shares.has_more_than_fair or packed(key) in self._held:
             return False
-        return not self._shares.of(source_group(ip))[0]
+        return source_group(ip) not in self._shares
 
     # Time
 

@@ -61,6 +61,10 @@ class ValueShares:
         """How many sources there are."""
         return len(self._sources)
 
+    def __contains__(self, source: bytes) -> bool:
+        """Whether a source has any values."""
+        return source in self._sources
+
     @property
     def has_more_than_fair(self) -> bool:
         """Whether some source may give way to a source without values."""

@@ -119,6 +119,15 @@ def test_only_a_longer_life_is_saved() -> None:
     assert values.changed.take() == {packed(A)}
 
 
+def test_so_many_changes_are_remembered() -> None:
+    values = make(replace(FEW, values_per_source=99))
+    for number in range(2 * FEW.values + 64):
+        hold(values, Id(200 - number), mutable(1), ONE, 0)
+    assert len(values.changed) == 2 * FEW.values + 64
+    hold(values, Id(1), mutable(1), ONE, 0)
+    assert values.changed.take() is None
+
+
 def test_a_forged_put_changes_nothing() -> None:
     values = make(FEW)
     for number in range(3):
