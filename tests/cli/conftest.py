@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -73,6 +75,13 @@ def dht(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
 
 @pytest.fixture
-def dhtd(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `dhtd` with arguments that do not start a daemon."""
-    return _runner("dhtd", daemon.main, monkeypatch, capsys)
+def dhtd(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run `dhtd` with arguments that do not start a daemon. One that is to start may have set up its log before."""
+    ours = logging.getLogger("dhtd")
+    handlers, propagate, level = ours.handlers[:], ours.propagate, ours.level
+    hooks = sys.unraisablehook, threading.excepthook
+    yield _runner("dhtd", daemon.main, monkeypatch, capsys)
+    ours.handlers[:], ours.propagate = handlers, propagate
+    ours.setLevel(level)
+    logging.captureWarnings(False)
+    sys.unraisablehook, threading.excepthook = hooks
