@@ -38,7 +38,8 @@ class OwnValues:
         """Keep a value, if that is said, and begin to publish it; return the publication, which ends with `ValuePut`.
 
         - A kept value is on disk when this returns. Without a name, its ID keeps the name that it has.
-        - A value that takes the place of a kept one is kept in any case.
+        - A value that takes the place of a kept one is kept in any case. But with a `cas`, other nodes say first
+          whether it does: see `handlers.values`.
 
         Raises `InvalidValue`; `OtherValue`, `NewerValue` or `Conflict` if this node itself knows better; `Busy`,
         `TooManyValues`, or `StateError` if the disk refuses.
@@ -46,7 +47,7 @@ class OwnValues:
         key = self.key_of(value)
         async with self._saver.own_entries:
             self._check_known(key, value, cas)
-            keep = keep or self._node.values.own.get(key) is not None
+            keep = keep or (cas is None and self._node.values.own.get(key) is not None)
             if keep:
                 self._node.commands.check_value_room(key)
             self._node.commands.check_free()

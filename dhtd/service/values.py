@@ -146,12 +146,19 @@ class PutRequest(Request):
             raise BadRequest("`salt` and `cas` are for a signed value")
 
 
-class PutResult(_WithId, ValueIdentity):
-    """A value that was placed, and the nodes that hold it now. Only a `kept` one is put again."""
+class Kept(TypedDict):
+    """Whether this node puts a value again, and when."""
 
-    replicas: list[Replica]
     kept: bool
     refresh_in_s: float | None
+
+
+class _Placed(_WithId, ValueIdentity):
+    replicas: list[Replica]
+
+
+class PutResult(_Placed, Kept):
+    """A value that was placed, and the nodes that hold it now. Only a `kept` one is put again."""
 
 
 _OF_PUTS: Final = (Busy, Conflict, InvalidValue, NewerValue, NotTracked, OtherValue, StateError, TooManyValues)

@@ -32,6 +32,7 @@ from dhtd.service.values import (
     GetResult,
     KeepRequest,
     KeepResult,
+    Kept,
     PutRequest,
     PutResult,
     Sought,
@@ -120,8 +121,22 @@ class Values(Handlers):
             assert request.signature is not None
             value = Mutable(request.public_key, request.salt or b"", request.seq, request.data, request.signature)
         wanted = max(1, request.min_replicas)
-        publication = await self._own.put(value, wanted=wanted, cas=request.cas, keep=request.keep)
-        return await self._placed(value, publication, deadline)
+        key = self._node.codec.key_of(value)
+        was_kept = self._node.values.own.get(key) is not None
+        # With a `cas`, it is kept once other nodes have taken it, or none has answered. Else this node would go on to
+        # put what they have refused, and overwrite what the `cas` protects.
+        keep = request.keep and request.cas is None
+        publication = await self._own.put(value, wanted=wanted, cas=request.cas, keep=keep)
+        try:
+            placed = await self._placed(value, publication, deadline)
+        except Conflict:
+            if keep and not was_kept:
+                await self._own.drop(key)
+            raise
+        if request.keep and not keep:
+            with await self._own.put(value, wanted=wanted, cas=None, keep=True):
+                pass  # it goes on by itself
+        return {**placed, **self._kept(key)}
 
     async def _keep(self, request: KeepRequest) -> KeepResult:
         deadline = trio.current_time() + request.within_s
@@ -151,15 +166,13 @@ class Values(Handlers):
                 raise NotTracked("the value was deleted or replaced while it was being placed")
             _refuse(event)
             replicas = event.replicas
-        values, now = self._node.values.own, self._driver.clock()
+        return {"id": self.format(key), **_identity(value), "replicas": self._holders(replicas), **self._kept(key)}
+
+    def _kept(self, key: Id) -> Kept:
+        values = self._node.values.own
         own = values.get(key)
-        return {
-            "id": self.format(key),
-            **_identity(value),
-            "replicas": self._holders(replicas),
-            "kept": own is not None,
-            "refresh_in_s": None if own is None else round(values.due_in(own, now), 3),
-        }
+        due_in = None if own is None else round(values.due_in(own, self._driver.clock()), 3)
+        return {"kept": own is not None, "refresh_in_s": due_in}
 
     async def _drop(self, request: DropRequest) -> DropResult:
         key = self._key_of(request)

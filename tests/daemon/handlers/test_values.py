@@ -16,6 +16,7 @@ from dhtd.core.commands import Commands
 from dhtd.core.events import Handle, ValuePut
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import ERROR_CAS, ERROR_PROTOCOL, ERROR_SEQ, Contact, Error
+from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.errors import (
     Conflict,
@@ -259,6 +260,35 @@ async def test_other_holders_refuse_a_put(autojump_clock: MockClock, tmp_path: P
             Conflict, match=r"1 node refused it, and 0 took it: 'another value is held'. Put again, with"
         ):
             await one.ask(put_of(by_owner(5, b"other"), keep=False))
+        assert held(other) == [by_owner(5)]
+
+
+async def test_a_refused_cas_is_not_put_again(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """What the holders refuse is not kept: a later put of this node, without the cas, would overwrite theirs."""
+    async with two(tmp_path) as (one, other):
+        let_hold(other, by_owner(5))
+        with pytest.raises(OtherValue):
+            await one.ask(put_of(by_owner(9), cas=4))
+        assert not kept(one)
+        await trio.sleep(DEFAULT.value_retry_max)
+        assert held(other) == [by_owner(5)]
+
+
+async def test_a_cas_that_fits_is_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        let_hold(other, by_owner(5))
+        result = await one.ask(put_of(by_owner(9), cas=5))
+        assert (result["kept"], len(result["replicas"])) == (True, 1)
+        assert kept(one) == {OWN: by_owner(9)}
+        assert held(other) == [by_owner(9)]
+
+
+async def test_a_conflict_is_not_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        let_hold(other, by_owner(5))
+        with pytest.raises(Conflict):
+            await one.ask(put_of(by_owner(5, b"other")))
+        assert not kept(one)
         assert held(other) == [by_owner(5)]
 
 
