@@ -182,6 +182,7 @@ def _ask(operation: str, peer: Peer, bound: socket.socket, data: bytes, wait: fl
         while (left := until - time.monotonic()) > 0:
             bound.settimeout(left)
             sizes.append(len(bound.recv(65_536)))
+    bound.settimeout(None)  # as it was: others are asked by the same socket
     if not sizes:
         raise UnexpectedAnswerError(f"{peer.name} does not answer {operation}")
     return Row(operation, peer.name, len(data), sizes[0], sum(sizes), len(sizes))

@@ -34,7 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "power-cut": {"nodes": 50, "entries": 40, "lookups": 100, "duration": 420.0, "cut": (120.0, 240.0)},
     "watchers": {"nodes": 60, "watched": 4, "watchers": 6, "duration": 200.0, "lookups": 50},
     "hot-key": {"nodes": 60, "gets": 400, "lookups": 50, "duration": 150.0},
-    "owner-away": {"nodes": 40, "values": 40, "gets": 200, "away": 600.0, "duration": 12.5 * 3_600.0, "lookups": 50},
+    "owner-away": {"nodes": 32, "values": 8, "gets": 100, "away": 600.0, "duration": 12.5 * 3_600.0, "lookups": 50},
     "half-nat": {"nodes": 80, "entries": 40, "lookups": 200, "duration": 300.0},
     "liars": {"nodes": 100, "entries": 50, "lookups": 200, "duration": 300.0},
     "eclipse": {"nodes": 100, "entries": 3, "lookups": 40, "duration": 300.0},

@@ -69,14 +69,6 @@ def test_what_was_not_put_is_wrong(data: bytes) -> None:
     assert (found.total, found.right, found.wrong) == (1, 0, 1)
 
 
-@pytest.mark.slow
-def test_a_value_outlasts_its_owner_under_churn() -> None:
-    plan = replace(SMALL, churn=1_800.0, away=600.0, duration=600.0 + 12 * HOUR + 1_800.0, values=20)
-    found = gets(plan)
-    assert found.wrong == 0
-    assert found.right >= 0.98 * found.total >= 50
-
-
 def test_a_goal_for_gets_is_said_in_words() -> None:
     report = Simulation(replace(SMALL, gets=10)).run()
     scenario = replace(SCENARIOS["calm"], goal=Goal(1.0, got=1.1, busiest=0.0))
