@@ -11,7 +11,7 @@ time is up, all come back and have a minute. Then this must hold, or the status 
 - while the load goes on, no holder has an entry of a dead owner for longer than a lease, and no elder misses an entry
   of an owner that is up: see `truth`. So every third victim is away for longer than a lease;
 - clients that watch a few IDs at elders all the time have been told who serves these, and of nobody else: see `watch`.
-  An entry whose request was cut off by a kill may be there, or not;
+  Where a kill has cut off a request, its owner says in the end whether the entry is there;
 - no daemon ended by itself, has a traceback in its log, or counted a defect.
 
 The seed decides the order of actions, but not their speed, so two runs are alike but not the same.
@@ -52,6 +52,13 @@ TICK: Final = 0.1
 DEAD: Final = LEASE + 4 * SLACK  # seconds that such a victim is down, at least
 # Seconds until the last look, in which the last daemons to come back can publish and hear of deletions.
 CALM: Final = 60.0
+
+
+def _is_tracked(entry: Entry) -> bool:
+    """Whether the owner of an entry has it."""
+    with Client(entry.owner.socket, DEADLINE) as client:
+        tracking = client.info("tracking")["tracking"]
+    return any((each["id"], each["port"]) == (entry.id, entry.port) for each in tracking)
 
 
 class Soak:
@@ -145,12 +152,10 @@ class Soak:
 
     def _look_at_watches(self, ids: Sequence[str], watches: Sequence[Watch]) -> list[str]:
         """Return in words what clients were told that is not so."""
-        entered, unproven = self._ledger.entered, self._ledger.unproven
-        truth = {id: frozenset(entry.endpoint for entry in entered if entry.id == id) for id in ids}
+        there = [*self._ledger.entered, *filter(_is_tracked, self._ledger.unproven.values())]
+        truth = {id: frozenset(entry.endpoint for entry in there if entry.id == id) for id in ids}
         until = time.monotonic() + min(ASK_AGAIN, self._calm)
-        while (
-            wrong := [words for watch in watches for words in watch.wrong(truth, unproven)]
-        ) and time.monotonic() < until:
+        while (wrong := [words for watch in watches for words in watch.wrong(truth)]) and time.monotonic() < until:
             time.sleep(1.0)
         return wrong + [f"a watch ended at {watch.address}" for watch in watches if watch.has_ended]
 

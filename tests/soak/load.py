@@ -48,7 +48,7 @@ class Ledger:
         self.deleted: list[Entry] = []
         self.entered_at: dict[tuple[str, str], float] = {}  # by ID and endpoint: when, by time.monotonic()
         self.history: list[tuple[float, Entry, str]] = []  # time by time.monotonic(), and acknowledged change
-        self.unproven: set[tuple[str, str]] = set()  # ID and endpoint: the latest change was not acknowledged
+        self.unproven: dict[tuple[str, str], Entry] = {}  # by ID and endpoint: the latest change was not acknowledged
         self.counts: Counter[str] = Counter()
         self.surprises: Counter[str] = Counter()  # failures that no kill explains
         self._lock = threading.Lock()
@@ -62,13 +62,13 @@ class Ledger:
         """Remember the time of a request."""
         with self._lock:
             self.history.append((time.monotonic(), entry, f"being {what}"))
-            self.unproven.add((entry.id, entry.endpoint))
+            self.unproven[entry.id, entry.endpoint] = entry
 
     def note(self, entry: Entry, what: str) -> None:
         """Remember the time of an acknowledgement."""
         with self._lock:
             self.history.append((time.monotonic(), entry, what))
-            self.unproven.discard((entry.id, entry.endpoint))
+            self.unproven.pop((entry.id, entry.endpoint), None)
 
     def take(self, rng: Random) -> Entry | None:
         """Take one out, to delete it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from dhtd.control.client import Client
@@ -29,17 +29,13 @@ class Watch:
         self._known: dict[str, Peers] = dict.fromkeys(ids, frozenset())
         threading.Thread(target=self._run, daemon=True).start()
 
-    def wrong(self, truth: Mapping[str, Peers], unproven: Collection[tuple[str, str]] = ()) -> list[str]:
-        """Return in words what it has been told and is not so, and what it has not been told.
-
-        `unproven`: IDs and endpoints of which the truth is not known.
-        """
+    def wrong(self, truth: Mapping[str, Peers]) -> list[str]:
+        """Return in words what it has been told and is not so, and what it has not been told."""
         return [
             f"{id} {endpoint} {what} {self.address}"
             for id, known in self._known.items()
             for what, endpoints in (("not told to", truth[id] - known), ("told to", known - truth[id]))
             for endpoint in sorted(endpoints)
-            if (id, endpoint) not in unproven
         ]
 
     def _run(self) -> None:
