@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 import pytest
 
-from dhtd.core.events import GetDone, Handle
-from dhtd.core.ids import Id
 from dhtd.core.messages import VALUE_LASTS, Get, Put
-from dhtd.core.policy import DEFAULT
-from dhtd.core.records import Mutable, Value
+from dhtd.core.records import Mutable
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.values.reading import _UNHEARD
-from tests.core.bench import QUIET, Bench, Sent
 from tests.core.values.valued import (
     KEY,
     OLD,
+    THRICE,
+    TIMEOUT,
     VALUE,
     at,
+    begun,
     converge,
-    gets,
     got,
     knowing,
     near,
     puts,
+    read,
     take,
 )
 from tests.values import LASTS
-
-TIMEOUT = DEFAULT.query_timeout
-THRICE = replace(QUIET, k=3)
-
-
-def begun(bench: Bench, key: Id = KEY, **options: bool) -> tuple[Handle, dict[int, Sent]]:
-    """Get a value, and return the handle and the gets that go out."""
-    op = bench.node.commands.get(key, bench.now, **options)
-    return op, gets(bench)
-
-
-def done(bench: Bench) -> GetDone:
-    """Return how the get has ended; what it reported before is forgotten."""
-    return bench.event(GetDone)
-
-
-def read(bench: Bench, held: Mapping[int, Value], key: Id = KEY, **options: bool) -> tuple[GetDone, dict[int, Sent]]:
-    """Get a value of nodes that hold these, by distance; return the end of it and the puts."""
-    _, asked = begun(bench, key, **options)
-    placed = converge(bench, asked, held)
-    return done(bench), placed
 
 
 def test_a_repair_lasts_as_long_as_the_copies() -> None:

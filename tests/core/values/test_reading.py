@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
-from dhtd.core.events import Copy, GaveUp, GetDone, GetProgress, Handle
+from dhtd.core.events import Copy, GaveUp, GetDone, GetProgress
 from dhtd.core.ids import Id
 from dhtd.core.messages import Get, Put
-from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Immutable, Mutable, Value
-from tests.core.bench import QUIET, Bench, Sent
+from tests.core.bench import QUIET, Bench
 from tests.core.small import CODEC, endpoint
 from tests.core.values.valued import (
     DATA,
@@ -20,38 +18,20 @@ from tests.core.values.valued import (
     KEY,
     NEW,
     OLD,
+    TIMEOUT,
     TWIN,
     VALUE,
     at,
-    converge,
+    begun,
+    done,
     gets,
     got,
     knowing,
     near,
     puts,
+    read,
 )
 from tests.values import by_owner, forged, hold, squatting
-
-TIMEOUT = DEFAULT.query_timeout
-THRICE = replace(QUIET, k=3)
-
-
-def begun(bench: Bench, key: Id = KEY, **options: bool) -> tuple[Handle, dict[int, Sent]]:
-    """Get a value, and return the handle and the gets that go out."""
-    op = bench.node.commands.get(key, bench.now, **options)
-    return op, gets(bench)
-
-
-def done(bench: Bench) -> GetDone:
-    """Return how the get has ended; what it reported before is forgotten."""
-    return bench.event(GetDone)
-
-
-def read(bench: Bench, held: Mapping[int, Value], key: Id = KEY, **options: bool) -> tuple[GetDone, dict[int, Sent]]:
-    """Get a value of nodes that hold these, by distance; return the end of it and the puts."""
-    _, asked = begun(bench, key, **options)
-    placed = converge(bench, asked, held)
-    return done(bench), placed
 
 
 def copy(distance: int, value: Value) -> Copy:

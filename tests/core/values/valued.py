@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
+from dhtd.core.events import GetDone, Handle
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, Get, Put
-from dhtd.core.policy import Policy
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.wire.native_encoder import _node
 from dhtd.wire.native_values import fields_of
@@ -23,6 +24,8 @@ KEY = CODEC.key_of(VALUE)
 DATA = Immutable(b"data that never change")
 DATA_KEY = CODEC.key_of(DATA)
 FEW = replace(QUIET, k=2)
+THRICE = replace(QUIET, k=3)
+TIMEOUT = DEFAULT.query_timeout
 # A quiet node refreshes nothing meanwhile.
 STILL = replace(QUIET, good_for=1e9, bucket_refresh=1e9, probe_interval=1e9, introduction=1e9)
 
@@ -139,3 +142,21 @@ def take(bench: Bench, sent: Sent) -> None:
     """Hold a value, as the node that it was sent to."""
     assert isinstance(sent.request, Put)
     bench.pong(sent, id_of(sent))
+
+
+def begun(bench: Bench, key: Id = KEY, **options: bool) -> tuple[Handle, dict[int, Sent]]:
+    """Get a value, and return the handle and the gets that go out."""
+    op = bench.node.commands.get(key, bench.now, **options)
+    return op, gets(bench)
+
+
+def done(bench: Bench) -> GetDone:
+    """Return how the get has ended; what it reported before is forgotten."""
+    return bench.event(GetDone)
+
+
+def read(bench: Bench, held: Mapping[int, Value], key: Id = KEY, **options: bool) -> tuple[GetDone, dict[int, Sent]]:
+    """Get a value of nodes that hold these, by distance; return the end of it and the puts."""
+    _, asked = begun(bench, key, **options)
+    placed = converge(bench, asked, held)
+    return done(bench), placed
