@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,17 +52,21 @@ class FakeDaemon:
     def _serve(self) -> None:
         for answer in self._answers:
             connection, _ = self._listening.accept()
-            with connection, connection.makefile("rwb") as stream:
+            # A client leaves once it knows enough: after `--until`, or after a frame that it cannot read.
+            with suppress(BrokenPipeError, ConnectionResetError), connection, connection.makefile("rwb") as stream:
                 line = stream.readline()
-                if not line:
-                    continue
-                request = json.loads(line)
-                self.requests.append((request["method"], request["params"]))
-                frames = [answer] if isinstance(answer, bytes) else [_encode(frame) for frame in answer]
-                for frame in frames:
-                    stream.write(frame)
-                    stream.flush()
+                if line:
+                    request = json.loads(line)
+                    self.requests.append((request["method"], request["params"]))
+                    self._answer(answer, stream)
+
+    def _answer(self, answer: list[Frame] | bytes, stream: io.BufferedRWPair) -> None:
+        frames = [answer] if isinstance(answer, bytes) else [encoded(frame) for frame in answer]
+        for frame in frames:
+            stream.write(frame)
+            stream.flush()
 
 
-def _encode(frame: Frame) -> bytes:
+def encoded(frame: Frame) -> bytes:
+    """Return a frame as it is sent: one line."""
     return json.dumps({"v": 1, "id": None, **frame}).encode() + b"\n"

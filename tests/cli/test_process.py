@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.fake import FakeDaemon, result
+from tests.cli.fake import FakeDaemon, encoded, result
 from tests.cli.shells import Terminal
 from tests.cli.test_output import ID, INFO, STATS
 from tests.e2e.daemons import BIN, DEADLINE
@@ -84,7 +83,7 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(options: list[str], tmp_path: 
 @contextmanager
 def looking_up(directory: Path, command: list[str]) -> Iterator[Terminal]:
     """Run a command on a terminal that looks up ID at the socket `s`, until it has one endpoint and waits for more."""
-    event = {"v": 1, "id": None, "event": {"peers": ["192.0.2.1:80"], "stats": STATS}}
+    event = {"event": {"peers": ["192.0.2.1:80"], "stats": STATS}}
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(directory / "s"))
         listening.listen()
@@ -92,7 +91,7 @@ def looking_up(directory: Path, command: list[str]) -> Iterator[Terminal]:
             connection, _ = listening.accept()
             with connection, connection.makefile("rwb") as stream:
                 stream.readline()
-                stream.write(json.dumps(event).encode() + b"\n")
+                stream.write(encoded(event))
                 stream.flush()
                 seen.wait("192.0.2.1:80", "1 found; 5 queries, 4 nodes answered, 1 did not; 1 hop")
                 yield seen

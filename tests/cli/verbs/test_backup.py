@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -19,7 +18,7 @@ from dhtd.cli.verbs import backup
 from dhtd.daemon.state.file import StateFile
 from dhtd.errors import BackupExists
 from tests.cli.conftest import Run
-from tests.cli.fake import FakeDaemon, Frame, error
+from tests.cli.fake import FakeDaemon, Frame, encoded, error
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
 COPY = bytes(range(256)) * 5
@@ -125,7 +124,7 @@ def test_a_signal_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None
             stream.readline()
             [name] = names(tmp_path) - {"s"}
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
-            stream.write(json.dumps({"v": 1, "id": None, **pieces()[0]}).encode() + b"\n")
+            stream.write(encoded(pieces()[0]))
             stream.flush()
             process.send_signal(number)
             _, err = process.communicate(timeout=DEADLINE)

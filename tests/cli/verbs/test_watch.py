@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -219,17 +219,10 @@ def test_a_watch_of_nothing_is_refused(dht: Run, home: Path) -> None:
 class Holding(FakeDaemon):
     """Sends its frames, and keeps the connection until the client hangs up."""
 
-    def _serve(self) -> None:
-        connection, _ = self._listening.accept()
-        gone = suppress(BrokenPipeError, ConnectionResetError)  # a client that has not read everything
-        with gone, connection, connection.makefile("rwb") as stream:
-            request = json.loads(stream.readline())
-            self.requests.append((request["method"], request["params"]))
-            for frame in self._answers[0]:
-                stream.write(json.dumps({"v": 1, "id": None, **frame}).encode() + b"\n")  # type: ignore[dict-item]
-            stream.flush()
-            while stream.readline():
-                pass
+    def _answer(self, answer: list[Frame] | bytes, stream: io.BufferedRWPair) -> None:
+        super()._answer(answer, stream)
+        while stream.readline():
+            pass
 
 
 def started(fake: FakeDaemon, *arguments: str, **given: Any) -> subprocess.Popen[str]:
