@@ -148,7 +148,7 @@ class WatchesInfo(TypedDict):
 class ValuesInfo(TypedDict):
     """How many values this node keeps, how many of these no node holds, and what it holds for others.
 
-    `held_bytes` are counted with salts and signatures, as the quotas count them.
+    `held_bytes` are counted with salts and signatures, as the quotas count them: 128 for a value at least.
     """
 
     own: int

@@ -233,6 +233,24 @@ def test_few_addresses_keep_no_value_out(sources: int, figure: Callable[[str, ob
     assert all(hold(held, key, value._replace(seq=99), OWNER, 60) == Stored() for key, value in mine)
 
 
+@pytest.mark.parametrize("size", [0, DATA_MAX])
+def test_short_old_values_shield_no_source(size: int) -> None:
+    """Only a few of the oldest are looked at, and short ones alone make no room for a long one."""
+    policy = replace(DEFAULT, values=1_024, value_kib=256, values_per_source=512, value_kib_per_source=32)
+    held, sources = HeldValues(Id(0), policy, Random(1)), attackers(9)
+    keys = map(Id, range(1_000_000))
+    for source in sources:
+        for _ in range(40):
+            hold(held, next(keys), Immutable(b""), source, 0)
+    for source in sources * 40:
+        hold(held, next(keys), Immutable(bytes(DATA_MAX)), source, 0)
+    assert held.size > policy.value_kib * 1_024 - DATA_MAX
+    for number in range(20):
+        owner = Endpoint.of(f"198.51.100.{number}", 1_729)
+        outcome = hold(held, Id(NATIVE.digest(b"%d" % number)), by_owner(1, bytes(size)), owner, 1)
+        assert isinstance(outcome, Stored)
+
+
 def test_a_source_has_its_quota_and_no_more() -> None:
     held = HeldValues(Id(0), DEFAULT, Random(1))
     outcomes = Counter(

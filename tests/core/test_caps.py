@@ -15,7 +15,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Ping, Put, Reply, Store
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Immutable, Value
-from dhtd.core.storage.value_shares import VALUE_WEIGHT
+from dhtd.core.storage.value_shares import COUNTED, VALUE_WEIGHT
 from dhtd.errors import Busy, TooManyEntries, TooManyValues
 from tests.core.bench import QUIET, Bench
 from tests.core.small import contact, endpoint
@@ -31,7 +31,7 @@ def hit(bench: Bench) -> dict[str, int]:
 
 def test_the_page_says_how_values_are_weighed() -> None:
     page = " ".join((Path(__file__).parents[2] / "man" / "dhtd.8").read_text(encoding="utf-8").split())
-    assert f"A value weighs its bytes and {VALUE_WEIGHT} more" in page
+    assert f"A value weighs its bytes, {COUNTED} at least, and {VALUE_WEIGHT} more" in page
 
 
 def test_policy_and_manual_list_the_same_caps() -> None:

@@ -25,7 +25,7 @@ from dhtd.core.records import Immutable, Mutable, Value, supersedes
 from dhtd.core.storage.changed_keys import ChangedKeys
 from dhtd.core.storage.outcomes import EVICTED_BY, REFUSED_BY, STORED, QuotaReached, Refused, Stored
 from dhtd.core.storage.packed_value import pack, unpack
-from dhtd.core.storage.value_shares import KeptValue, ValueShares, weight
+from dhtd.core.storage.value_shares import KeptValue, ValueShares, size_of, weight
 from dhtd.core.storage.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class HeldValues:
         self._held: dict[bytes, KeptValue] = {}
         self._shares = ValueShares()
         self._wheel: Wheel[KeptValue] = Wheel()
-        self.size = 0  # bytes
+        self.size = 0  # bytes, as the quotas count them
         self.changed = ChangedKeys(2 * policy.values)  # to be saved
 
     def __len__(self) -> int:
@@ -228,16 +228,16 @@ class HeldValues:
         # 1. What does its source have, with the new value and without what that replaces?
         values, size = self._shares.of(source)
         if replaced is not None and replaced.source == source:
-            values, size = values - 1, size - len(replaced.packed)
-        values, size = values + 1, size + len(whole)
+            values, size = values - 1, size - replaced.size
+        values, size = values + 1, size + size_of(whole)
         if values > policy.values_per_source:
             return REFUSED_BY[VALUES_PER_SOURCE]
         if size > policy.value_kib_per_source * _KIB:
             return REFUSED_BY[VALUE_KIB_PER_SOURCE]
         # 2. How much is there too much in all?
-        freed = (0, 0) if replaced is None else (1, len(replaced.packed))
+        freed = (0, 0) if replaced is None else (1, replaced.size)
         values_over = len(self._held) - freed[0] + 1 - policy.values
-        size_over = self.size - freed[1] + len(whole) - policy.value_kib * _KIB
+        size_over = self.size - freed[1] + size_of(whole) - policy.value_kib * _KIB
         if values_over <= 0 and size_over <= 0:
             return []
         # 3. Evict until it fits.
@@ -246,7 +246,7 @@ class HeldValues:
             if victim is not replaced:
                 victims.append(victim)
                 values_over -= 1
-                size_over -= len(victim.packed)
+                size_over -= victim.size
                 if values_over <= 0 and size_over <= 0:
                     return victims
         return REFUSED_BY[VALUES if values_over > 0 else VALUE_KIB]
@@ -257,7 +257,7 @@ class HeldValues:
         held = KeptValue(key, whole, source, self._bits(key), expires_at, self._replicate_at(now))
         self._held[key] = held
         self._shares.add(held)
-        self.size += len(whole)
+        self.size += held.size
         self._wheel.file(held, min(expires_at, held.replicate_at), now)
         if not restored:
             self.changed.note(key)
@@ -273,7 +273,7 @@ class HeldValues:
     def _drop(self, held: KeptValue) -> None:
         del self._held[held.key]
         self._shares.drop(held)
-        self.size -= len(held.packed)
+        self.size -= held.size
         self.changed.note(held.key)
 
     def _bits(self, key: bytes) -> int:

@@ -1,8 +1,9 @@
 """Held values by their source, and which of them give way when a store is full.
 
-1. A source with much more than the newcomer's gives way. A source is in class n if the *weight* of its values has n
-   bits; the one that gives way is in the highest class, and the newcomer's is in a lower one, also with the new value.
-2. Else the newcomer's own source does, with values that are as far from this node as the new one.
+1. Sources with much more than the newcomer's give way. A source is in class n if the *weight* of its values has n
+   bits. Those in the highest class give way first. Each keeps what leaves it in the class of the newcomer's source,
+   which the new value is counted for, and one value at least.
+2. If there is none, the newcomer's own source does, with values that are as far from this node as the new one.
 3. Of a source, the farthest values go first, among those that were heard of longest ago.
 
 So a source keeps at least half of its fair share, however much others send: with n sources, the n-th part of the store.
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
+COUNTED: Final = 128  # bytes that a shorter value counts as: so a few make room for the longest
 VALUE_WEIGHT: Final = 512  # for each value, beside its bytes: small ones fill a store as well
 _LOOKED: Final = 32  # values of a source that are looked at to find the farthest: those heard of longest ago
 
@@ -32,6 +34,11 @@ class KeptValue:
         self.expires_at = expires_at
         self.replicate_at = replicate_at
 
+    @property
+    def size(self) -> int:
+        """The bytes that it counts as."""
+        return size_of(self.packed)
+
 
 class _Share:
     """What a source with several values has."""
@@ -40,12 +47,17 @@ class _Share:
 
     def __init__(self, first: KeptValue) -> None:
         self.values = {first: None}  # the last heard of last
-        self.size = len(first.packed)
+        self.size = first.size
+
+    @property
+    def weight(self) -> int:
+        """What counts of them."""
+        return weight(len(self.values), self.size)
 
     @property
     def rank(self) -> int:
         """The class that it is in."""
-        return weight(len(self.values), self.size).bit_length()
+        return self.weight.bit_length()
 
 
 class ValueShares:
@@ -75,7 +87,7 @@ class ValueShares:
         found = self._sources.get(source)
         if found is None:
             return 0, 0
-        return (1, len(found.packed)) if isinstance(found, KeptValue) else (len(found.values), found.size)
+        return (1, found.size) if isinstance(found, KeptValue) else (len(found.values), found.size)
 
     def add(self, value: KeptValue) -> None:
         """A value is held now."""
@@ -89,7 +101,7 @@ class ValueShares:
         else:
             share, rank = found, found.rank
         share.values[value] = None
-        share.size += len(value.packed)
+        share.size += value.size
         self._move(value.source, rank, share.rank)
 
     def drop(self, value: KeptValue) -> None:
@@ -100,7 +112,7 @@ class ValueShares:
             return
         rank = share.rank
         del share.values[value]
-        share.size -= len(value.packed)
+        share.size -= value.size
         is_left = len(share.values) > 1
         if not is_left:
             [self._sources[value.source]] = share.values
@@ -118,21 +130,26 @@ class ValueShares:
 
         With the new value, which is so many `bits` from this node, its source has this weight.
         """
-        highest = max(self._ranks, default=0)
-        if highest > weight.bit_length():
-            # The last of these sources; by popitem, since iteration would pass over all that were taken out before.
-            sources = self._ranks[highest]
-            loser, _ = sources.popitem()
-            sources[loser] = None
-            yield from self._farthest(loser)
-        else:
-            yield from (value for value in self._farthest(source) if value.bits >= bits)
+        rank = weight.bit_length()
+        higher = sorted((each for each in self._ranks if each > rank), reverse=True)
+        for each in higher:
+            for loser in _last_first(self._ranks[each]):
+                yield from self._excess(loser, rank)
+        if not higher:
+            found = self._sources.get(source)
+            own = _farthest(found) if isinstance(found, _Share) else [] if found is None else [found]
+            yield from (value for value in own if value.bits >= bits)
 
-    def _farthest(self, source: bytes) -> list[KeptValue]:
-        found = self._sources.get(source)
-        if found is None or isinstance(found, KeptValue):
-            return [] if found is None else [found]
-        return sorted(islice(found.values, _LOOKED), key=lambda value: -value.bits)
+    def _excess(self, source: bytes, rank: int) -> Iterator[KeptValue]:
+        """Yield what a source with several values has beyond this class, until one is left."""
+        share = self._sources[source]
+        assert isinstance(share, _Share)
+        left, spared = share.weight, len(share.values) - 1
+        for value in _farthest(share):
+            if not spared or left.bit_length() <= rank:
+                return
+            left, spared = left - weight(1, value.size), spared - 1
+            yield value
 
     def _move(self, source: bytes, before: int, after: int) -> None:
         if before == after:
@@ -143,6 +160,24 @@ class ValueShares:
                 del self._ranks[before]
         if after:
             self._ranks.setdefault(after, {})[source] = None
+
+
+def _last_first(sources: dict[bytes, None]) -> Iterator[bytes]:
+    """Yield these sources. The first by popitem, since iteration would pass over all that were taken out before."""
+    last, _ = sources.popitem()
+    sources[last] = None
+    yield last
+    yield from islice(reversed(sources), 1, None)
+
+
+def _farthest(share: _Share) -> list[KeptValue]:
+    """Return the values of a source that were heard of longest ago, the farthest first."""
+    return sorted(islice(share.values, _LOOKED), key=lambda value: -value.bits)
+
+
+def size_of(packed: bytes) -> int:
+    """Return the bytes that a value counts as."""
+    return max(len(packed), COUNTED)
 
 
 def weight(values: int, size: int) -> int:

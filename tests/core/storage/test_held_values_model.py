@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, permutations, product
 from random import Random
 
 from hypothesis import event
@@ -50,7 +51,8 @@ class Model:
 
 
 def size_of(value: Value) -> int:
-    return len(value.data) + 1 if isinstance(value, Immutable) else len(value.data) + len(value.salt) + 106
+    size = len(value.data) + 1 if isinstance(value, Immutable) else len(value.data) + len(value.salt) + 106
+    return max(size, 128)
 
 
 class HeldValuesMachine(RuleBasedStateMachine):
@@ -108,16 +110,27 @@ class HeldValuesMachine(RuleBasedStateMachine):
         return "value_kib" if sum(map(size_of, left)) + size_of(value) > self.policy.value_kib * KIB else None
 
     def candidates(self, key: Id, value: Value, source: bytes) -> Iterator[list[Id]]:
-        """Yield what may give way, the first one first: the values of each source that may be the loser."""
+        """Yield what may give way, the first one first: in each order that the sources of a class may have."""
         mine = [model.value for other, model in self.of(source).items() if other != key]
         rank = (sum(512 + size_of(each) for each in [*mine, value])).bit_length()
         sources = {model.source for model in self.held.values()}
         ranks = {each: self.weight(each).bit_length() for each in sources if len(self.of(each)) > 1}
-        highest = max(ranks.values(), default=0)
-        losers = [each for each in ranks if ranks[each] == highest > rank]
-        for loser in losers or [source]:
-            far = sorted(self.of(loser), key=lambda other: -int(other).bit_length())
-            yield [other for other in far if losers or int(other).bit_length() >= int(key).bit_length()]
+        classes = sorted({each for each in ranks.values() if each > rank}, reverse=True)
+        if not classes:
+            yield [other for other in self.farthest(source) if int(other).bit_length() >= int(key).bit_length()]
+            return
+        for order in product(*[permutations(each for each in ranks if ranks[each] == above) for above in classes]):
+            yield [other for loser in chain(*order) for other in self.excess(loser, rank)]
+
+    def farthest(self, source: bytes) -> list[Id]:
+        return sorted(self.of(source), key=lambda other: -int(other).bit_length())
+
+    def excess(self, source: bytes, rank: int) -> list[Id]:
+        """Return what a source loses before it is in this class, or has one value."""
+        left, lost = self.farthest(source), list[Id]()
+        while len(left) > 1 and sum(512 + size_of(self.held[other].value) for other in left).bit_length() > rank:
+            lost.append(left.pop(0))
+        return lost
 
     def room(self, key: Id, value: Value, source: bytes) -> tuple[str | None, list[frozenset[Id]]]:
         """Return the quota that is used up, and the sets of values that may give way, of which one does."""
