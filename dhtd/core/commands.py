@@ -15,7 +15,7 @@ from dhtd.core.events import Bootstrapped, GaveUp, Handle, Outcome, Progress
 from dhtd.core.ids import Id, packed
 from dhtd.core.membership.bootstrap import Bootstrap, Tried
 from dhtd.core.membership.waiting import Patience, Waiting
-from dhtd.core.messages import FindNode, FindValue, Ping, Request, Store
+from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Request, Store
 from dhtd.core.publishing.publisher import Publisher
 from dhtd.core.querying.handles import Handles
 from dhtd.core.querying.lookup import Lookup
@@ -189,6 +189,13 @@ class Commands:
         finally:
             self._settle(now)
         return op
+
+    def keep_value(self, key: Id, value: Value, replicas: tuple[Contact, ...], now: float, *, wanted: int = 1) -> None:
+        """Keep a value in the network that a `put` has placed at these nodes; see there."""
+        try:
+            self._values.keeping.keep(key, value, replicas, wanted, now)
+        finally:
+            self._settle(now)
 
     def drop_value(self, key: Id, now: float) -> bool:
         """Keep the value under `key` no longer; return whether one was kept. Its copies expire."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dhtd.core.events import Handle, ValuePut
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.membership.waiting import Patience, Waiting
-from dhtd.core.messages import VALUE_LASTS
+from dhtd.core.messages import VALUE_LASTS, Contact
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester
@@ -98,8 +98,19 @@ class Keeping:
         own = self._own.keep(key, value, wanted) if keep else self._own.get(key)
         if own is not None:
             self._own.began(own)
-        self._held.supersede(key, value, now)
+        if cas is None:
+            self._held.supersede(key, value, now)
+        # Else others may refuse it: until they have not, what this node holds for others stays.
         self._publish(Order(key, value, VALUE_LASTS, cas), known, Patience.SOME, now, op)
+
+    def keep(self, key: Id, value: Value, replicas: tuple[Contact, ...], wanted: int, now: float) -> None:
+        """Keep a value that was put at these nodes, from now on."""
+        own = self._own.keep(key, value, wanted)
+        self._held.supersede(key, value, now)
+        if packed(key) in self._publications:  # its end sets the next one
+            self._own.began(own)
+        else:
+            self._own.published(own, replicas, now)
 
     def restore(self, key: Id, value: Value, wanted: int, now: float) -> None:
         """Keep a value of an earlier run, and publish it soon."""
@@ -169,6 +180,8 @@ class Keeping:
             del self._publications[key]
             if outcome.newer is not None:
                 self._known.learned(order.key, outcome.newer, now)
+            if order.cas is not None and len(outcome.replicas) > len(outcome.refusals):
+                self._held.supersede(order.key, order.value, now)
             own = self._own.get(order.key)
             if own is not None:
                 self._own.published(own, outcome.replicas if own.value == order.value else (), now)

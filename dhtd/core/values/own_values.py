@@ -58,7 +58,7 @@ class OwnValues:
         self._caps_hit = caps_hit
         self._values: dict[bytes, OwnValue] = {}
         self._timers: Timers[bytes] = Timers()
-        self.changed: set[bytes] = set()  # keys whose values others have superseded: to be saved
+        self.changed: set[bytes] = set()  # keys whose values others have superseded, or refused: to be saved
 
     def __len__(self) -> int:
         """How many values are kept."""

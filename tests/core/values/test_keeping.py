@@ -8,7 +8,7 @@ import pytest
 
 from dhtd.core.events import Handle, ValuePut, ValueSuperseded
 from dhtd.core.ids import Id, packed
-from dhtd.core.messages import VALUE_LASTS, Get, Put
+from dhtd.core.messages import ERROR_CAS, VALUE_LASTS, Get, Put
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Value
 from dhtd.core.values.own_values import OwnValue
@@ -240,6 +240,45 @@ def test_a_put_supersedes_what_this_node_holds() -> None:
     known = bench.node.values.held.get(KEY, bench.now)
     assert known is not None
     assert known[0] == VALUE
+
+
+@pytest.mark.parametrize(("refusing", "held"), [((1, 2), OLD), ((1,), OLD), ((), VALUE)])
+def test_a_refused_cas_leaves_what_is_held(refusing: tuple[int, ...], held: Value) -> None:
+    """Else this node would bring the refused value to all that hold what the `cas` protects."""
+    bench = knowing(1, 2, policy=STILL)
+    hold(bench.node.values.held, KEY, OLD, endpoint(9), bench.now)
+    put(bench, cas=OLD.seq, keep=False)
+    for distance, sent in converge(bench, gets(bench)).items():
+        if distance in refusing:
+            bench.refuse(sent, near(distance)[0].id, ERROR_CAS)
+        else:
+            take(bench, sent)
+    assert bench.event(ValuePut).newer is None
+    known = bench.node.values.held.get(KEY, bench.now)
+    assert known is not None
+    assert known[0] == held
+
+
+def test_a_value_that_was_placed_is_kept() -> None:
+    bench = knowing(1, 2, policy=STILL)
+    hold(bench.node.values.held, KEY, OLD, endpoint(9), bench.now)
+    put(bench, cas=OLD.seq, keep=False)
+    place(bench)
+    replicas = bench.event(ValuePut).replicas
+    bench.node.commands.keep_value(KEY, VALUE, replicas, bench.now, wanted=2)
+    assert (kept(bench), own_of(bench).replicas) == (VALUE, replicas)
+    assert [each.value for each in bench.node.values.held] == [VALUE]
+    assert REPUBLISH * (1 - JITTER) <= next_get(bench, 2 * REPUBLISH) <= REPUBLISH * (1 + JITTER)
+
+
+def test_a_value_is_kept_while_it_is_placed() -> None:
+    bench = knowing(1, policy=STILL)
+    put(bench, cas=1, keep=False)
+    bench.node.commands.keep_value(KEY, VALUE, (), bench.now)
+    assert bench.node.values.own.next_timeout() is None  # it is being published
+    place(bench)
+    assert own_of(bench).replicas == tuple(near(1))
+    assert next_get(bench, 2 * REPUBLISH) >= REPUBLISH * (1 - JITTER)
 
 
 def test_a_value_put_once_leaves_a_kept_one_its_turn() -> None:
