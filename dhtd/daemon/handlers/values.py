@@ -120,23 +120,32 @@ class Values(Handlers):
             assert request.seq is not None
             assert request.signature is not None
             value = Mutable(request.public_key, request.salt or b"", request.seq, request.data, request.signature)
-        wanted = max(1, request.min_replicas)
+        if request.keep and request.cas is not None:
+            return await self._replace(value, request, request.cas, deadline)
         key = self._node.codec.key_of(value)
         was_kept = self._node.values.own.get(key) is not None
-        # With a `cas`, it is kept once other nodes have taken it, or none has answered. Else this node would go on to
-        # put what they have refused, and overwrite what the `cas` protects.
-        keep = request.keep and request.cas is None
-        publication = await self._own.put(value, wanted=wanted, cas=request.cas, keep=keep)
+        wanted = max(1, request.min_replicas)
+        publication = await self._own.put(value, wanted=wanted, cas=request.cas, keep=request.keep)
         try:
-            placed = await self._placed(value, publication, deadline)
+            event = await self._outcome(publication, deadline)
         except Conflict:
-            if keep and not was_kept:
+            if request.keep and not was_kept:
                 await self._own.drop(key)
             raise
-        if request.keep and not keep:
-            with await self._own.put(value, wanted=wanted, cas=None, keep=True):
-                pass  # it goes on by itself
-        return {**placed, **self._kept(key)}
+        return self._placed(key, value, event)
+
+    async def _replace(self, value: Value, request: PutRequest, cas: int, deadline: float) -> PutResult:
+        """Put a value in place of the one with the seq `cas`; keep it once nodes have taken it, or none answers."""
+        key, wanted = self._node.codec.key_of(value), max(1, request.min_replicas)
+        publication = await self._own.propose(value, wanted=wanted, cas=cas)
+        try:
+            event = await self._outcome(publication, deadline)
+            await self._own.adopt(value, () if event is None else event.replicas, wanted=wanted)
+        except BaseException:  # a client that goes away, too
+            with trio.CancelScope(shield=True):
+                await self._own.retract(key)
+            raise
+        return self._placed(key, value, event)
 
     async def _keep(self, request: KeepRequest) -> KeepResult:
         deadline = trio.current_time() + request.within_s
@@ -153,20 +162,22 @@ class Values(Handlers):
             raise NotFound(f"no value is there to keep: {count(event.stats.responses, 'node')} near it answered")
         wanted = max(1, request.min_replicas)
         publication = await self._own.put(event.value, wanted=wanted, cas=None, keep=True)
-        return {**await self._placed(event.value, publication, deadline)}
+        return {**self._placed(key, event.value, await self._outcome(publication, deadline))}
 
-    async def _placed(self, value: Value, publication: Ongoing, deadline: float) -> PutResult:
-        """Wait for the nodes that take a value; raise if they hold what it does not replace."""
-        key = self._node.codec.key_of(value)
-        replicas: tuple[Contact, ...] = ()
+    async def _outcome(self, publication: Ongoing, deadline: float) -> ValuePut | None:
+        """Wait for the nodes that take a value; None if that takes too long. Raise if they refuse it."""
         with publication, trio.move_on_at(deadline):
             event = await publication.event()
             assert isinstance(event, ValuePut)
             if event.cancelled:
                 raise NotTracked("the value was deleted or replaced while it was being placed")
             _refuse(event)
-            replicas = event.replicas
-        return {"id": self.format(key), **_identity(value), "replicas": self._holders(replicas), **self._kept(key)}
+            return event
+        return None
+
+    def _placed(self, key: Id, value: Value, event: ValuePut | None) -> PutResult:
+        replicas = self._holders(() if event is None else event.replicas)
+        return {"id": self.format(key), **_identity(value), "replicas": replicas, **self._kept(key)}
 
     def _kept(self, key: Id) -> Kept:
         values = self._node.values.own

@@ -279,19 +279,22 @@ class Saver:
 
     @contextmanager
     def _own_values_to_save(self, node: Node) -> Iterator[Write]:
-        """Yield the function that writes own values that others have superseded."""
+        """Yield the function that writes own values that others have superseded, or refused."""
         superseded = node.values.own.changed
         changed = set(superseded)
         superseded.clear()
-        kept = [own for own in map(node.values.own.get, map(unpacked, changed)) if own is not None]
-        changes = [
-            KeepValue(SavedOwnValue(own.key, own.value, own.wanted, self._labels.value_name(own.key))) for own in kept
-        ]
+        changes = [self._own_value(node, key) for key in map(unpacked, changed)]
         try:
             yield (lambda: self._file.apply(changes)) if changes else nothing
         except BaseException:
             superseded |= changed
             raise
+
+    def _own_value(self, node: Node, key: Id) -> Change:
+        own = node.values.own.get(key)
+        if own is None:
+            return DropValue(key)
+        return KeepValue(SavedOwnValue(key, own.value, own.wanted, self._labels.value_name(key)))
 
     async def _save_holders(self, node: Node, among: AbstractSet[RecordKey] | None = None) -> None:
         """Save the holders of all entries, or of those `among` these, that have changed by their turn."""

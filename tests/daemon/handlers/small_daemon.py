@@ -113,7 +113,7 @@ class Disk:
 
     async def drop_value(self, key: Id) -> None:
         await self._wait()
-        del self.values[key]
+        self.values.pop(key, None)
         self._note_values()
         await self._wait()
 

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.core.commands import Commands
 from dhtd.core.events import Handle, ValuePut
-from dhtd.core.ids import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id, packed
 from dhtd.core.messages import ERROR_CAS, ERROR_PROTOCOL, ERROR_SEQ, Contact, Error
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Immutable, Mutable, Value
@@ -281,6 +281,64 @@ async def test_a_cas_that_fits_is_kept(autojump_clock: MockClock, tmp_path: Path
         assert (result["kept"], len(result["replicas"])) == (True, 1)
         assert kept(one) == {OWN: by_owner(9)}
         assert held(other) == [by_owner(9)]
+
+
+async def test_a_cas_is_on_disk_before_it_is_sent(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        let_hold(other, by_owner(5))
+        one.disk.failing = True
+        with pytest.raises(StateError):
+            await one.ask(put_of(by_owner(9), cas=5))
+        assert held(other) == [by_owner(5)]
+        one.disk.failing = False
+        result = await one.ask(put_of(by_owner(9), cas=5))
+        assert result["refresh_in_s"] > DEFAULT.value_retry_max  # it is placed, and need not be put again
+        assert one.disk.values[OWN].value == by_owner(9)
+
+
+async def test_a_refused_cas_leaves_all_as_it_was(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Neither what this node holds for others changes, nor what it keeps, nor what the others hold."""
+    async with two(tmp_path) as (one, other):
+        let_hold(one, by_owner(5))
+        let_hold(other, by_owner(6))
+        with pytest.raises(OtherValue):
+            await one.ask(put_of(by_owner(9), cas=5))
+        assert (held(one), held(other), one.disk.values) == ([by_owner(5)], [by_owner(6)], {})
+        assert (await one.ask(GetRequest(OWN)))["seq"] == 6
+        await one.ask(put_of(by_owner(7)))
+        let_hold(other, by_owner(8))
+        with pytest.raises(OtherValue):
+            await one.ask(put_of(by_owner(9), cas=7))
+        assert (kept(one), one.disk.values[OWN].value) == ({OWN: by_owner(7)}, by_owner(7))
+
+
+async def test_a_cas_that_nobody_waits_for_is_dropped(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        await joined(one.driver, other.driver)
+        wire.cut = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.ask, put_of(by_owner(9), cas=5))
+            await wait_all_tasks_blocked()
+            assert one.disk.values[OWN].value == by_owner(9)
+            nursery.cancel_scope.cancel()
+        assert (kept(one), one.disk.values) == ({}, {})
+
+
+async def test_a_disk_that_cannot_go_back_is_told(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        await joined(one.driver, other.driver)
+        wire.cut = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.ask, put_of(by_owner(9), cas=5))
+            await wait_all_tasks_blocked()
+            one.disk.failing = True
+            nursery.cancel_scope.cancel()
+        assert one.driver.node.values.own.changed == {packed(OWN)}  # the saver tries again
+        assert "a value that was not put is in it until then" in caplog.text
 
 
 async def test_a_conflict_is_not_kept(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -120,6 +120,16 @@ async def test_a_superseded_value_waits_for_the_disk(file: StateFile, monkeypatc
     assert [own.value for own in file.load().own_values] == [by_owner(3)]
 
 
+async def test_a_refused_value_leaves_the_file(file: StateFile) -> None:
+    """It was written before others could refuse it, and the disk did not take it back then."""
+    file.apply([KeepValue(SavedOwnValue(KEYS[1], by_owner(1), 1))])
+    run = Run(file)
+    run.node.commands.drop_value(KEYS[1], NOW)
+    run.node.values.own.changed.add(packed(KEYS[1]))
+    await run.save()
+    assert file.load().own_values == []
+
+
 async def test_a_dropped_value_is_not_saved_again(file: StateFile) -> None:
     file.apply([KeepValue(SavedOwnValue(KEYS[1], by_owner(1), 1))])
     run = Run(file)
