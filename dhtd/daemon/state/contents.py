@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -37,6 +38,8 @@ from dhtd.daemon.state.schemas import (
     upgraded,
 )
 from dhtd.errors import StateError
+
+log = logging.getLogger("dhtd.state")
 
 T = TypeVar("T")
 
@@ -296,6 +299,8 @@ class StateContents(StateConnection):
             if len(sound) == len(found):
                 return sound
             self._mend("it had impossible rows")
+            assert self.damage is not None
+            log.error("%s", self.damage.notice(self.path))  # what opening the file finds, the opener tells
             return [(row, make(*row[:-1])) for row in rows(self._connection, table, rest, values)]
 
 

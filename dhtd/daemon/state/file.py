@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Self
 
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import SESSION_SIZE, Contact
@@ -94,8 +94,6 @@ __all__ = [
     "StateFile",
 ]  # fmt: skip
 
-_AGAIN: Final = {"own": "own entries must be entered again", "own_value": "own values must be put again"}
-
 
 class StateFile(HeldContents):
     """The state file, open and locked. A method that raises `StateError` has changed nothing."""
@@ -135,15 +133,7 @@ class StateFile(HeldContents):
     @property
     def notice(self) -> str | None:
         """What the user should be told about damage."""
-        damage = self.damage
-        if damage is None:
-            return None
-        aside = f"is now {damage.set_aside}" if damage.set_aside else "could not be set aside"
-        lost = [what for table, what in _AGAIN.items() if table in damage.lost]
-        again = f" What was lost of {', and what was lost of '.join(lost)}" if lost else ""
-        return (
-            f"the state file {self.path} was damaged ({damage.reason}); as it was, it {aside}. {damage.words()}.{again}"
-        )
+        return None if self.damage is None else self.damage.notice(self.path)
 
     def notices(self) -> list[str]:
         """Return all that the user should be told."""

@@ -41,6 +41,8 @@ _WORDS: Final = {
     "held_value": ("value held for others", "values held for others"),
 }
 
+_AGAIN: Final = {"own": "own entries must be entered again", "own_value": "own values must be put again"}
+
 
 @dataclass
 class Damage:
@@ -51,6 +53,13 @@ class Damage:
     has_new_id: bool = False
     kept: dict[str, int] = field(default_factory=dict)  # rows, by their table
     lost: dict[str, int | None] = field(default_factory=dict)  # the same; None where nobody knows how many
+
+    def notice(self, path: Path) -> str:
+        """Return what the user should be told about the file at this path."""
+        aside = f"is now {self.set_aside}" if self.set_aside else "could not be set aside"
+        lost = [what for table, what in _AGAIN.items() if table in self.lost]
+        again = f" What was lost of {', and what was lost of '.join(lost)}" if lost else ""
+        return f"the state file {path} was damaged ({self.reason}); as it was, it {aside}. {self.words()}.{again}"
 
     def words(self) -> str:
         """Return what was kept and what was lost."""

@@ -120,6 +120,20 @@ async def test_a_superseded_value_waits_for_the_disk(file: StateFile, monkeypatc
     assert [own.value for own in file.load().own_values] == [by_owner(3)]
 
 
+def test_the_log_tells_of_a_value_that_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Opening compares sums of hashes. That a row differs from its hash shows when it is read."""
+    path = tmp_path / "state.db"
+    with closing(StateFile.open(path)) as file:
+        file.apply([KeepValue(SavedOwnValue(KEYS[1], TEXT, 1)), KeepValue(SavedOwnValue(KEYS[2], by_owner(1), 1))])
+    path.write_bytes(path.read_bytes().replace(b"text", b"tixt"))
+    with closing(StateFile.open(path)) as file:
+        assert file.damage is None
+        assert [own.value for own in Run(file).node.values.own] == [by_owner(1)]
+        assert file.set_aside is not None
+    assert f"was damaged (it had impossible rows); as it was, it is now {file.set_aside}. Kept: " in caplog.text
+    assert "1 own value. What was lost of own values must be put again" in caplog.text
+
+
 async def test_a_refused_value_leaves_the_file(file: StateFile) -> None:
     """It was written before others could refuse it, and the disk did not take it back then."""
     file.apply([KeepValue(SavedOwnValue(KEYS[1], by_owner(1), 1))])
