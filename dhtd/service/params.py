@@ -29,6 +29,7 @@ HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
 
 TOKEN_MAX: Final = 64  # bytes of a store token, twice as many hex digits
 WITHIN_MAX: Final = 1_000_000.0  # seconds that a client can wait
+COUNT_MAX: Final = 65_535  # nodes that are to hold something: far more than ever do
 PID_MAX: Final = (1 << 31) - 1
 BOOTSTRAP_MAX: Final = 256  # endpoints in one request: all are pinged at once
 WATCHED_MAX: Final = 256  # IDs in one request
@@ -86,8 +87,8 @@ def one_of(choices: tuple[str, ...]) -> Kind:
 
 
 def _count(number: int) -> int:
-    if number < 0:
-        raise Misfit(f"is a number from 0 up, not {shown(number)}")
+    if not 0 <= number <= COUNT_MAX:
+        raise Misfit(f"is a number from 0 to {COUNT_MAX}, not {shown(number)}")
     return number
 
 

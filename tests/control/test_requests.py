@@ -157,7 +157,7 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "section": (errors.BadRequest, ["", "Store", "everything"]),
     "token": (errors.InvalidToken, ["", "0", "zz", "00 ff", "0x00", "00" * (TOKEN_MAX + 1)]),
     "wait": (errors.BadRequest, ["yes"]),
-    "min_replicas": (errors.BadRequest, [-1]),
+    "min_replicas": (errors.BadRequest, [-1, 65_536]),
     "within_s": (errors.BadRequest, [0, -1.5]),
     "entries": (errors.InvalidPort, [[{"id": ID, "port": 0}]]),
     "check": (errors.InvalidCheck, ["", "udp", "exec", "https://127.0.0.1/", "http://example.org/"]),

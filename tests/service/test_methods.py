@@ -56,5 +56,6 @@ def test_parameters_are_those_of_the_fields() -> None:
 def test_a_misfit_is_told_what_is_wanted() -> None:
     with pytest.raises(BadRequest, match=r"^enter: 'wait' is true or false, not 1$"):
         ENTER.read({"id": "0" * 64, "port": 1, "wait": 1})
-    with pytest.raises(BadRequest, match=r"^enter: 'min_replicas' is a number from 0 up, not -1$"):
-        ENTER.read({"id": "0" * 64, "port": 1, "min_replicas": -1})
+    for number in (-1, 65_536, 1 << 63):  # which no state file takes
+        with pytest.raises(BadRequest, match=rf"^enter: 'min_replicas' is a number from 0 to 65535, not {number}$"):
+            ENTER.read({"id": "0" * 64, "port": 1, "min_replicas": number})
