@@ -101,8 +101,8 @@ def put(
     """
     options = session(context, json=json)
     wanted = _wanted(min_replicas)
-    if once and min_replicas is None:
-        wanted = 1
+    if once:
+        wanted = max(1, wanted)  # else nothing has come of it
     if (text is not None) + (file is not None) + empty != 1:
         raise UsageError("give a TEXT, --file PATH or --empty: one of them")
     if key is None:

@@ -111,10 +111,11 @@ def test_a_value_that_nobody_holds_yet_is_kept(dht: Run, home: Path) -> None:
     )
 
 
-def test_a_value_put_once_must_reach_somebody(dht: Run, home: Path) -> None:
+@pytest.mark.parametrize("arguments", [[], ["--min-replicas", "0"]])
+def test_a_value_put_once_must_reach_somebody(arguments: list[str], dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result(placed(1, kept=False)), result(placed(0, kept=False))) as fake:
         assert dht("--socket", home / "s", "put", "hello", "--once") == (0, f"{ID}\n", "on 1 node; it lasts a day\n")
-        done = dht("--socket", home / "s", "put", "hello", "--once")
+        done = dht("--socket", home / "s", "put", "hello", "--once", *arguments)
     assert (done.status, done.out) == (4, "")
     assert done.err == "dht: 0 nodes took the value, of 1 wanted. It is not kept: put it again, or without --once\n"
     assert fake.requests[0][1]["keep"] is False
