@@ -87,6 +87,8 @@ class Values(Handlers):
             result["conflict"] = bool(event.conflicting) or rival is not None
             result["local"], result["complete"] = event.is_ours, event.complete
             result["values"] = self._all(event, rival) if request.all else []
+        else:
+            result["local"] = event.stats.first is None  # no other node has given it
         return result
 
     def _begin_get(self, sought: Sought, key: Id, *, thorough: bool = False) -> Ongoing:

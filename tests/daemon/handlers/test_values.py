@@ -215,8 +215,10 @@ async def test_the_first_value_may_end_a_get(autojump_clock: MockClock, tmp_path
         let_hold(one, by_owner(1, b"old"))
         let_hold(other, by_owner(2, b"new"))
         got = await one.ask(GetRequest(OWN, first=True))
-        assert (got["text"], got["complete"], got["copies"]) == ("old", False, [])
+        assert (got["text"], got["complete"], got["copies"], got["local"]) == ("old", False, [], True)
         assert len(one.events) == 1
+        let_hold(other, squatting(by_owner(1, salt=b"news")))
+        assert not (await one.ask(GetRequest(key_of(by_owner(1, salt=b"news")), first=True)))["local"]
         assert (await one.ask(GetRequest(OWN)))["text"] == "new"
         assert not one.driver.node.handles.open
 
