@@ -246,11 +246,13 @@ def _numbers(signing: Signing, there: Told | None, data: bytes, *, is_known: boo
         raise _refused(OtherValue(f"{what}, and --cas {signing.cas} is to replace another one"), there)
     if there is None or not isinstance(known, int):
         return _now() if signing.seq is None else signing.seq, None
+    higher = "give a higher one"
+    if known >= SEQ_MAX:
+        higher = "no value can take its place, since there is no higher one. Use another --salt, or another key"
     if signing.seq is None:
         if known >= SEQ_MAX:
-            raise _refused(NewerValue(f"the value that is there has seq {known}: there is no higher one"), there)
+            raise _refused(NewerValue(f"the value that is there has seq {known}: {higher}"), there)
         return max(known + 1, _now()), known
-    higher = "give a higher one"
     if signing.seq < known:
         error = NewerValue(f"the value that is there has seq {known}, and {signing.seq} is lower: {higher}")
         raise _refused(error, there)
@@ -292,6 +294,8 @@ def _ask(options: Session, method: Method[Any, Any], parameters: dict[str, Any])
 
 
 def _finish(options: Session, told: Told, wanted: int) -> None:
+    from dhtd.core.records import SEQ_MAX
+
     holders, kept = holders_of(told), told.flag("kept")
     if holders is not None and holders < wanted:
         again = f"It is kept all the same, and {_again(told)}"
@@ -301,6 +305,8 @@ def _finish(options: Session, told: Told, wanted: int) -> None:
         )
     options.show(told, [told.text("id")])
     seq = told.value("seq")
+    if seq == SEQ_MAX:
+        options.note("there is no higher seq: no value can ever take the place of this one")
     numbered = "" if seq is None else f"seq {seq}, "
     if holders == 0:
         options.note(

@@ -15,6 +15,7 @@ from tests.cli.fake import FakeDaemon, error, result
 from tests.cli.verbs.test_get import ID, NODES, SILENT, signed, told
 
 SEED = bytes(range(32))
+AT_AN_END = "no value can take its place, since there is no higher one. Use another --salt, or another key"
 NOW = 1_800_000_000_000_000  # microseconds
 
 
@@ -173,7 +174,14 @@ def test_values_are_numbered_upwards(
         (["--seq", 5], 5, "conflict", "another value with seq 5 is there: give a higher one"),
         (["--cas", 4], 5, "cas-mismatch", "the value that is there has seq 5, and --cas 4 is to replace another one"),
         (["--cas", 4], None, "cas-mismatch", "no value is there, and --cas 4 is to replace another one"),
-        ([], SEQ_MAX, "newer-value", f"the value that is there has seq {SEQ_MAX}: there is no higher one"),
+        ([], SEQ_MAX, "newer-value", f"the value that is there has seq {SEQ_MAX}: {AT_AN_END}"),
+        (
+            ["--seq", 5],
+            SEQ_MAX,
+            "newer-value",
+            f"the value that is there has seq {SEQ_MAX}, and 5 is lower: {AT_AN_END}",
+        ),
+        (["--seq", SEQ_MAX], SEQ_MAX, "conflict", f"another value with seq {SEQ_MAX} is there: {AT_AN_END}"),
     ],
 )
 def test_what_replaces_nothing_is_not_put(
@@ -185,6 +193,13 @@ def test_what_replaces_nothing_is_not_put(
     done, parameters = put_signed(dht, home, there, "hello", "--key", key, *arguments, "--json")
     found = None if known is None else {"seq": known, "data": in_base64(b"old"), "text": "old"}
     assert done.body == {"error": {"code": code, "message": message}, "found": found}
+
+
+def test_the_highest_seq_is_warned_of(dht: Run, home: Path, key: Path) -> None:
+    with FakeDaemon(home / "s", result(told(None)), result(placed(seq=SEQ_MAX))):
+        done = dht("--socket", home / "s", "put", "hello", "--key", key, "--seq", SEQ_MAX)
+    assert done.status == 0
+    assert done.err.startswith("there is no higher seq: no value can ever take the place of this one\n")
 
 
 def test_a_value_is_emptied_by_a_newer_one(dht: Run, home: Path, key: Path) -> None:
