@@ -132,6 +132,7 @@ class NodeReport:
             "withheld_entries": sum(1 for _ in self._guards.withheld()),
             "replicas": sum(replicas),
             "held_entries": len(self._node.store),
+            "values": self._values.in_numbers(),
             "restoring": self._is_restoring(),
             "endpoints": self.endpoints(),
             "listening": self._listening(),

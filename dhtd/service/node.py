@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, TypedDict
 
 from dhtd.errors import Busy, NoPeers, UnresolvableHost
+from dhtd.service.info import ValuesInfo
 from dhtd.service.method import Method, Request
 from dhtd.service.params import HOST_PORTS, HostPort
 
@@ -51,6 +52,7 @@ class StatusResult(TypedDict):
     withheld_entries: int
     replicas: int
     held_entries: int
+    values: ValuesInfo
     restoring: bool
     endpoints: list[str]
     listening: list[str]

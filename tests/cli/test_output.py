@@ -160,6 +160,7 @@ STATUS: dict[str, Any] = {
     "withheld_entries": 0,
     "replicas": 16,
     "held_entries": 120,
+    "values": {"own": 2, "unheld": 1, "held": 3, "held_bytes": 1234},
     "restoring": False,
     "endpoints": [HERE],
     "listening": ["0.0.0.0:1729"],
@@ -216,6 +217,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "network     private; joined 1 h 59 min ago (IPv4 joined, IPv6 alone)",
             "contacts    14 of 16 answer",
             "entries     3 entries of this machine, 16 replicas, 1 held by nobody that answers; 120 held for others",
+            "values      2 values of this machine, 1 held by nobody that answers; 3 held for others",
             f"reached at  {HERE}; reached from outside",
         ],
     ),
@@ -502,7 +504,7 @@ def test_status_is_4_outside_of_the_network(state: str, network: str, why: str, 
         done = dht("--socket", fake.path, "status")
         assert done.status == 4
         assert done.out.splitlines()[1].startswith(f"network     private; {network}")
-        assert len(done.out.splitlines()) == 5
+        assert len(done.out.splitlines()) == 6
         assert done.err.startswith("dht: this node is not in its network: ")
         assert why in done.err
         done = dht("--socket", fake.path, "status", "--json")
@@ -523,7 +525,7 @@ def test_a_node_without_entries_or_place_says_so(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result(answer)) as fake:
         lines = dht("--socket", fake.path, "status").out.splitlines()
     assert lines[3] == "entries     0 entries of this machine; 0 held for others"
-    assert lines[4] == "reached at  a place that nobody has told it; it listens on 0.0.0.0:1729"
+    assert lines[5] == "reached at  a place that nobody has told it; it listens on 0.0.0.0:1729"
 
 
 def test_entries_that_are_kept_back_are_counted(dht: Run, home: Path) -> None:

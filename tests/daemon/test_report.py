@@ -24,6 +24,7 @@ from dhtd.service.entries import EnterRequest, LookupRequest
 from dhtd.service.info import InfoRequest
 from dhtd.service.node import NodeIdRequest, StatusRequest, StatusResult
 from dhtd.service.queries import PingRequest
+from dhtd.service.values import PutRequest
 from tests.daemon.handlers.small_daemon import KEY, NOBODY, Daemon, daemon, hold, matches, two
 from tests.daemon.wire import Wire, end_of
 from tests.records import SESSION, hold_peer, own_key
@@ -139,6 +140,13 @@ async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) 
         assert [told[key] for key in keys] == [1, 1, 0, 1]
         node = (await other.ask(InfoRequest("node")))["node"]
         assert (node["own_entries"], node["unheld_entries"]) == (1, 1)
+
+
+async def test_status_counts_values(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(PutRequest(b"hello"))
+        assert (await one.ask(StatusRequest()))["values"] == {"own": 1, "unheld": 0, "held": 0, "held_bytes": 0}
+        assert (await other.ask(StatusRequest()))["values"] == {"own": 0, "unheld": 0, "held": 1, "held_bytes": 128}
 
 
 async def test_the_age_of_an_entry_is_that_of_its_lease(autojump_clock: MockClock, tmp_path: Path) -> None:

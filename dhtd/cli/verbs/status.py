@@ -1,4 +1,4 @@
-"""`dht status`: is this node in its network? Five lines, or only an exit status."""
+"""`dht status`: is this node in its network? Six lines, or only an exit status."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ def _lines(told: Told) -> Iterator[str]:
     yield f"network     {told.text('network')}; {_network(told)}"
     yield f"contacts    {_contacts(told)}"
     yield f"entries     {_entries(told)}"
+    yield f"values      {_values(told.part('values'))}"
     yield f"reached at  {_place(told)}"
 
 
@@ -96,6 +97,13 @@ def _entries(told: Told) -> str:
         words += f", and {told.text('withheld_entries')} kept back by their checks"
     more = ", and more are being restored" if told.flag("restoring") else ""
     return f"{words}; {told.text('held_entries')} held for others{more}"
+
+
+def _values(values: Told) -> str:
+    words = f"{count(values.number('own'), 'value')} of this machine"
+    if values.number("unheld"):
+        words += f", {values.text('unheld')} held by nobody that answers"
+    return f"{words}; {values.text('held')} held for others"
 
 
 def _place(told: Told) -> str:
