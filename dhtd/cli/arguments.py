@@ -52,6 +52,13 @@ def _key_of_name(text: str) -> Key:
     return Key(NATIVE.format(id_of_name(name, NATIVE)), name)
 
 
+def parse_label(text: str | None) -> str | None:
+    """Return a name as the daemon takes it, or None for none; raise `InvalidId`."""
+    from dhtd.core.names import clean_name
+
+    return None if text is None else clean_name(_utf8(text))
+
+
 def hash_of(text: str) -> str:
     """Return the ID of any text: the SHA-256 of its bytes, in NFC as far as they are UTF-8. A name has the same."""
     from dhtd.core.ids import NATIVE

@@ -11,7 +11,7 @@ from dhtd import __version__
 from dhtd.cli import streams
 from dhtd.cli.completion.candidates import complete_file, complete_instance
 from dhtd.cli.output import TIMEOUT, JsonOption, Program, Session, run
-from dhtd.cli.verbs import backup, delete, entries, get, info, keys, lookup, put, queries, status, stop, watch
+from dhtd.cli.verbs import backup, delete, entries, get, info, keep, keys, lookup, put, queries, status, stop, watch
 from dhtd.cli.verbs import completion as completion_verb
 from dhtd.errors import UsageError
 
@@ -76,7 +76,7 @@ watch.register(app)
 delete.register(app)
 put.register(app)
 get.register(app)
-put.register_keep(app)
+keep.register(app)
 keys.register(app)
 info.register(app)
 status.register(app)

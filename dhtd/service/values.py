@@ -22,7 +22,7 @@ from dhtd.errors import (
 )
 from dhtd.service.entries import ENTER_WITHIN, Replica, Stats
 from dhtd.service.method import Method, Request, Stream
-from dhtd.service.params import COUNT, DATA, FLAG, ID, PUBLIC_KEY, SALT, SECONDS, SEQ, SIGNATURE
+from dhtd.service.params import COUNT, DATA, FLAG, ID, NAME, PUBLIC_KEY, SALT, SECONDS, SEQ, SIGNATURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,9 @@ class PutRequest(Request):
     A signed value has a `public_key`, a `seq` and a `signature`, and perhaps a `salt`. With `cas`, nodes take it only
     in place of the value with this seq.
 
-    A kept value is on disk before it is sent. The answer comes once it is placed, and after `within_s` seconds in any
-    case. A kept value that fewer than `min_replicas` nodes took is tried again soon.
+    A kept value is on disk before it is sent. Its `name` stays on this machine, in place of the name that it had. The
+    answer comes once it is placed, and after `within_s` seconds in any case. A kept value that fewer than
+    `min_replicas` nodes took is tried again soon.
     """
 
     data: Annotated[bytes, DATA]
@@ -133,6 +134,7 @@ class PutRequest(Request):
     seq: Annotated[int | None, SEQ] = None
     signature: Annotated[bytes | None, SIGNATURE] = None
     cas: Annotated[int | None, SEQ] = None
+    name: Annotated[str | None, NAME] = None
     keep: Annotated[bool, FLAG] = True
     min_replicas: Annotated[int, COUNT] = 0
     within_s: Annotated[float, SECONDS] = ENTER_WITHIN
@@ -144,11 +146,14 @@ class PutRequest(Request):
             raise BadRequest("a signed value has a `public_key`, a `seq` and a `signature`")
         if not any(signed) and not (self.salt is None and self.cas is None):
             raise BadRequest("`salt` and `cas` are for a signed value")
+        if self.name is not None and not self.keep:
+            raise BadRequest("a `name` is for a value that is kept")
 
 
 class Kept(TypedDict):
-    """Whether this node puts a value again, and when."""
+    """Whether this node puts a value again, when, and what its name is on this machine."""
 
+    name: str | None
     kept: bool
     refresh_in_s: float | None
 
@@ -168,8 +173,9 @@ PUT: Final = Method("put", "Stores a value in the network.", PutRequest, PutResu
 
 @dataclass(frozen=True, slots=True)
 class KeepRequest(Sought):
-    """Get a value of anybody, and keep it in the network from now on. The numbers are as in `PutRequest`."""
+    """Get a value of anybody, and keep it in the network from now on. The rest is as in `PutRequest`."""
 
+    name: Annotated[str | None, NAME] = None
     min_replicas: Annotated[int, COUNT] = 0
     within_s: Annotated[float, SECONDS] = ENTER_WITHIN
 

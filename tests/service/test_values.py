@@ -56,6 +56,8 @@ def test_a_put_has_all_of_a_signed_value_or_none() -> None:
     for given in ({"salt": ""}, {"cas": 1}):
         with pytest.raises(BadRequest, match="`salt` and `cas` are for a signed value"):
             PUT.read({"data": "", **given})
+    with pytest.raises(BadRequest, match="a `name` is for a value that is kept"):
+        PUT.read({"data": "", "name": "note", "keep": False})
 
 
 @pytest.mark.parametrize(

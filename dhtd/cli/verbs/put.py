@@ -1,20 +1,20 @@
-"""`dht put` and `dht keep`: values that this machine keeps in the network."""
+"""`dht put`: a value that this machine keeps in the network."""
 
 from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dhtd.cli.arguments import parse_label
 from dhtd.cli.completion.candidates import complete_file
 from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
-from dhtd.cli.sought import Sought, in_base64, parse_salt, parse_sought
+from dhtd.cli.sought import Sought, in_base64, parse_salt
 from dhtd.cli.told import Told, holders_of
-from dhtd.cli.verbs.get import SaltOption, SoughtArgument, data_of, found_at
+from dhtd.cli.verbs.get import data_of, found_at
 from dhtd.errors import (
     Conflict,
     DhtdError,
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 ReplicasOption = Annotated[
     int | None,
     typer.Option("--min-replicas", metavar="N", help="Fail if fewer nodes than this take it.", show_default=False),
+]
+LabelOption = Annotated[
+    str | None,
+    typer.Option("--label", metavar="NAME", help="Name it on this machine, for dht info.", show_default=False),
 ]
 
 
@@ -92,6 +96,7 @@ def put(
     ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Replace the signed value by one without data.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Put it, and do not keep it: it lasts a day.")] = False,
+    name: LabelOption = None,
     min_replicas: ReplicasOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -100,15 +105,17 @@ def put(
     A value has at most 1000 bytes. Its ID is their SHA-256, or with --key that of the public key and the salt.
     """
     options = session(context, json=json)
-    wanted = _wanted(min_replicas)
+    wanted = wanted_of(min_replicas)
     if once:
         wanted = max(1, wanted)  # else nothing has come of it
+    if once and name is not None:
+        raise UsageError("--label names a value that is kept, and --once keeps none: give one of them")
     if (text is not None) + (file is not None) + empty != 1:
         raise UsageError("give a TEXT, --file PATH or --empty: one of them")
     if key is None:
         _refuse_without_key({"--salt": salt, "--seq": seq, "--cas": cas, "--empty": empty or None})
     data = b"" if empty else _data(text, file)
-    more = {"keep": False if once else None, "min_replicas": wanted or None}
+    more = {"name": parse_label(name), "keep": False if once else None, "min_replicas": wanted or None}
     if key is None:
         told = _put(options, {"data": in_base64(data), **more}, None)
     else:
@@ -116,33 +123,11 @@ def put(
         told = _put_signed(options, signing, data, more)
     if text == "":
         options.note("the value is empty: is a variable empty that should hold it?")
-    _finish(options, told, wanted)
+    finish(options, told, wanted)
 
 
-def keep(
-    context: typer.Context,
-    id: SoughtArgument,
-    *,
-    salt: SaltOption = None,
-    min_replicas: ReplicasOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Keep the value of somebody else in the network. Prints its ID."""
-    from dhtd.service.values import KEEP
-
-    options = session(context, json=json)
-    wanted = _wanted(min_replicas)
-    *likelier, last = parse_sought(id, salt)
-    for place in likelier:
-        with suppress(NotFound):
-            told = _ask(options, KEEP, {**place.parameters(), "min_replicas": wanted or None})
-            break
-    else:
-        told = _ask(options, KEEP, {**last.parameters(), "min_replicas": wanted or None})
-    _finish(options, told, wanted)
-
-
-def _wanted(min_replicas: int | None) -> int:
+def wanted_of(min_replicas: int | None) -> int:
+    """Return the value of `--min-replicas`; raise `UsageError`."""
     if min_replicas is not None and min_replicas < 0:
         raise UsageError(f"--min-replicas {min_replicas}: give a number from 0 up")
     return min_replicas or 0
@@ -281,19 +266,21 @@ def _put(options: Session, parameters: dict[str, Any], place: Sought | None) -> 
     from dhtd.service.values import PUT
 
     try:
-        return _ask(options, PUT, parameters)
+        return ask_within(options, PUT, parameters)
     except (Conflict, NewerValue, OtherValue) as error:
         # Another value came in between.
         there = None if place is None else _there(options, place)[0]
         raise _refused(error, there) from None
 
 
-def _ask(options: Session, method: Method[Any, Any], parameters: dict[str, Any]) -> Told:
+def ask_within(options: Session, method: Method[Any, Any], parameters: dict[str, Any]) -> Told:
+    """Call a method that waits for other nodes, for as long as the client does."""
     with options.client() as client:
         return Told(client.ask(method, **parameters, within_s=client.answer_within))
 
 
-def _finish(options: Session, told: Told, wanted: int) -> None:
+def finish(options: Session, told: Told, wanted: int) -> None:
+    """Print where a value was placed; raise a `Failure` if fewer nodes than `wanted` took it."""
     from dhtd.core.records import SEQ_MAX
 
     holders, kept = holders_of(told), told.flag("kept")
@@ -330,12 +317,3 @@ def register(app: typer.Typer) -> None:
         "dht put 'see you at noon'\ndht put --file note.txt\ndht put --key blog.key --salt latest --file post.txt"
     )
     app.command(cls=Verb, epilog=examples)(put)
-
-
-def register_keep(app: typer.Typer) -> None:
-    """Add the verb that follows `get`."""
-    examples = (
-        "dht keep 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\n"
-        "dht keep pk:331r8yt8p9zzgz88675o9kmsgcpxugjmxoteb16onic8s1wjyxno --salt news"
-    )
-    app.command(cls=Verb, epilog=examples)(keep)

@@ -127,7 +127,7 @@ class Values(Handlers):
         key = self._node.codec.key_of(value)
         was_kept = self._node.values.own.get(key) is not None
         wanted = max(1, request.min_replicas)
-        publication = await self._own.put(value, wanted=wanted, cas=request.cas, keep=request.keep)
+        publication = await self._own.put(value, wanted=wanted, cas=request.cas, keep=request.keep, name=request.name)
         try:
             event = await self._outcome(publication, deadline)
         except Conflict:
@@ -139,10 +139,11 @@ class Values(Handlers):
     async def _replace(self, value: Value, request: PutRequest, cas: int, deadline: float) -> PutResult:
         """Put a value in place of the one with the seq `cas`; keep it once nodes have taken it, or none answers."""
         key, wanted = self._node.codec.key_of(value), max(1, request.min_replicas)
-        publication = await self._own.propose(value, wanted=wanted, cas=cas)
+        publication = await self._own.propose(value, wanted=wanted, cas=cas, name=request.name)
         try:
             event = await self._outcome(publication, deadline)
-            await self._own.adopt(value, () if event is None else event.replicas, wanted=wanted)
+            replicas = () if event is None else event.replicas
+            await self._own.adopt(value, replicas, wanted=wanted, name=request.name)
         except BaseException:  # a client that goes away, too
             with trio.CancelScope(shield=True):
                 await self._own.retract(key)
@@ -163,7 +164,7 @@ class Values(Handlers):
                 raise NoAnswer("nobody answers, so whether there is a value is not known. See dht status")
             raise NotFound(f"no value is there to keep: {count(event.stats.responses, 'node')} near it answered")
         wanted = max(1, request.min_replicas)
-        publication = await self._own.put(event.value, wanted=wanted, cas=None, keep=True)
+        publication = await self._own.put(event.value, wanted=wanted, cas=None, keep=True, name=request.name)
         return {**self._placed(key, event.value, await self._outcome(publication, deadline))}
 
     async def _outcome(self, publication: Ongoing, deadline: float) -> ValuePut | None:
@@ -185,7 +186,7 @@ class Values(Handlers):
         values = self._node.values.own
         own = values.get(key)
         due_in = None if own is None else round(values.due_in(own, self._driver.clock()), 3)
-        return {"kept": own is not None, "refresh_in_s": due_in}
+        return {"name": self._driver.labels.value_name(key), "kept": own is not None, "refresh_in_s": due_in}
 
     async def _drop(self, request: DropRequest) -> DropResult:
         key = self._key_of(request)

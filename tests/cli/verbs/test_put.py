@@ -82,6 +82,13 @@ def test_the_json_of_put_is_the_daemon_s(dht: Run, home: Path) -> None:
         assert dht("--socket", home / "s", "keep", ID, "--json").body == placed()
 
 
+def test_a_value_has_a_label_here(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", *[result(placed())] * 2) as fake:
+        assert dht("--socket", home / "s", "put", "hello", "--label", "cafe\u0301 menu").status == 0
+        assert dht("--socket", home / "s", "keep", ID, "--label", "menu").status == 0
+    assert [parameters["name"] for _, parameters in fake.requests] == ["caf\u00e9 menu", "menu"]
+
+
 def test_an_empty_text_is_put_and_doubted(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result(placed())):
         done = dht("--socket", home / "s", "put", "")
@@ -282,6 +289,12 @@ def test_nothing_to_keep_is_a_negative_answer(dht: Run, home: Path) -> None:
         (["text", "--key", "k", "--seq", "1", "--cas", "0"], "usage", "give one of them"),
         (["text", "--key", "k", "--seq", "-1"], "invalid-value", f"a seq is a number from 0 to {SEQ_MAX}, not -1"),
         (["text", "--key", "k", "--cas", str(2**63)], "invalid-value", f"a seq is a number from 0 to {SEQ_MAX}, not"),
+        (
+            ["text", "--label", " "],
+            "invalid-id",
+            "the name is empty: a name says what is served, such as wiki.example.org",
+        ),
+        (["text", "--label", "x", "--once"], "usage", "--label names a value that is kept, and --once keeps none"),
         (["text", "--min-replicas", "-1"], "usage", "--min-replicas -1: give a number from 0 up"),
         (["--file", ""], "usage", "--file is empty: give the path of a file, or - for stdin"),
         (["--file", "/none"], "usage", "cannot read /none: No such file or directory"),

@@ -30,7 +30,7 @@ from dhtd.errors import (
     StateError,
 )
 from dhtd.service.entries import DeleteRequest, EnterRequest
-from dhtd.service.info import CompleteRequest
+from dhtd.service.info import CompleteRequest, InfoRequest
 from dhtd.service.values import DropRequest, GetEvent, GetRequest, KeepRequest, PutRequest
 from dhtd.wire.native_values import key_of
 from tests.daemon.handlers.small_daemon import Daemon, daemon, matches, two
@@ -93,11 +93,12 @@ def shown(value: Value) -> dict[str, Any]:
 
 async def test_a_put_value_is_got_elsewhere(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with three(tmp_path) as (one, other, third):
-        result = await one.ask(put_of(TEXT))
+        result = await one.ask(put_of(TEXT, name="note"))
         replicas = result.pop("replicas")
         assert sorted(map(str, replicas)) == sorted(map(str, (replica(other), replica(third))))
         assert POLICY.value_republish / 2 < result.pop("refresh_in_s") < POLICY.value_republish * 2
-        assert result == {"id": NATIVE.format(ID), "public_key": None, "seq": None, "salt": None, "kept": True}
+        whose = {"public_key": None, "seq": None, "salt": None}
+        assert result == {"id": NATIVE.format(ID), **whose, "kept": True, "name": "note"}
         assert held(other) == held(third) == [TEXT]
         assert one.disk.values.keys() == {ID}
         got = await third.ask(GetRequest(ID))
@@ -293,9 +294,9 @@ async def test_a_cas_is_on_disk_before_it_is_sent(autojump_clock: MockClock, tmp
             await one.ask(put_of(by_owner(9), cas=5))
         assert held(other) == [by_owner(5)]
         one.disk.failing = False
-        result = await one.ask(put_of(by_owner(9), cas=5))
+        result = await one.ask(put_of(by_owner(9), cas=5, name="news"))
         assert result["refresh_in_s"] > DEFAULT.value_retry_max  # it is placed, and need not be put again
-        assert one.disk.values[OWN].value == by_owner(9)
+        assert (result["name"], one.disk.values[OWN].value) == ("news", by_owner(9))
 
 
 async def test_a_refused_cas_leaves_all_as_it_was(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -310,8 +311,9 @@ async def test_a_refused_cas_leaves_all_as_it_was(autojump_clock: MockClock, tmp
         await one.ask(put_of(by_owner(7)))
         let_hold(other, by_owner(8))
         with pytest.raises(OtherValue):
-            await one.ask(put_of(by_owner(9), cas=7))
+            await one.ask(put_of(by_owner(9), cas=7, name="other"))
         assert (kept(one), one.disk.values[OWN].value) == ({OWN: by_owner(7)}, by_owner(7))
+        assert (one.driver.labels.value_name(OWN), one.disk.values[OWN].name) == (None, None)
 
 
 async def test_a_cas_that_nobody_waits_for_is_dropped(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -436,13 +438,15 @@ async def test_the_value_of_another_is_kept(autojump_clock: MockClock, tmp_path:
     async with three(tmp_path) as (one, other, third):
         value = by_owner(3, salt=b"news")
         let_hold(other, value)
-        result = await one.ask(KeepRequest(public_key=OWNER, salt=b"news", min_replicas=2))
-        assert (result["seq"], result["kept"], len(result["replicas"])) == (3, True, 2)
+        result = await one.ask(KeepRequest(public_key=OWNER, salt=b"news", name="news", min_replicas=2))
+        assert (result["seq"], result["kept"], result["name"], len(result["replicas"])) == (3, True, "news", 2)
         assert kept(one) == {key_of(value): value}
         assert one.disk.values[key_of(value)].wanted == 2
         assert held(third) == [value]
         again = await one.ask(KeepRequest(key_of(value)))
-        assert again["kept"]
+        assert (again["kept"], again["name"]) == (True, "news")
+        [row] = (await one.ask(InfoRequest("values")))["values"]
+        assert row["name"] == "news"
 
 
 async def test_nothing_cannot_be_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
