@@ -6,18 +6,19 @@ An ID may have entries and a value: the hash of a file is the ID of both. Withou
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from dhtd.cli.arguments import parse_key, parse_port
+from dhtd.cli.arguments import Key, parse_key, parse_port
 from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
 from dhtd.cli.output import JsonOption, NameOption, Session, Verb, ask, session
 from dhtd.cli.public_keys import PREFIX
 from dhtd.cli.sought import Sought, parse_sought
 from dhtd.cli.told import Told, named
 from dhtd.cli.verbs.get import SaltOption
-from dhtd.errors import UsageError
+from dhtd.errors import NotTracked, UsageError
 from dhtd.words import count
 
 
@@ -45,21 +46,12 @@ def delete(
 
     Prints the ports that were entered. Copies of a value expire by themselves.
     """
-    from dhtd.service.entries import DELETE
-
     options = session(context, json=json)
     only = None if port is None else parse_port(port)
-    place = _place(id, salt, name=name, value=value)
-    if place is not None:
-        if only is not None:
-            raise UsageError("a PORT is that of an entry, and a value has none: leave it out")
-        told = _drop(options, place)
-        options.show(told, [])
-    else:
-        with options.client() as client:
-            key = parse_key(id, name=name)
-            told = ask(client, DELETE, id=key.id, port=only, name=key.name)
-            options.show(told, told.texts("removed"), client)
+    places = _places(id, salt, name=name, value=value)
+    if places and only is not None:
+        raise UsageError("a PORT is that of an entry, and a value has none: leave it out")
+    told = _drop(options, places) if places else _delete(options, parse_key(id, name=name), only)
     removed = told.texts("removed")
     if removed or not told.body.get("value"):
         options.note(f"{named(told)}{_withdrawn(told)}")
@@ -71,25 +63,50 @@ def delete(
         )
 
 
-def _place(id: str, salt: str | None, *, name: bool, value: bool) -> Sought | None:
-    """Return where the value is that alone is to be deleted; None if the entries are, too."""
+def _places(id: str, salt: str | None, *, name: bool, value: bool) -> list[Sought]:
+    """Return where the value may be that alone is to be deleted, the likeliest first; none if the entries are, too."""
     if name:
         if salt is not None:
             raise UsageError("--salt is for a public key, and --name for a name: give one of them")
-        return Sought(parse_key(id, name=True).id) if value else None
-    if value or salt is not None or id.startswith(PREFIX):
-        return parse_sought(id, salt)[0]
-    return None
+        return [Sought(parse_key(id, name=True).id)] if value else []
+    return parse_sought(id, salt) if value or salt is not None or id.startswith(PREFIX) else []
 
 
-def _drop(options: Session, place: Sought) -> Told:
-    """Have a value kept no longer; return what the daemon tells of a delete without entries."""
+def _delete(options: Session, key: Key, port: int | None) -> Told:
+    """Delete what is under an ID; if there is nothing, the digits may be a public key, as for `dht get`."""
+    from dhtd.service.entries import DELETE
+
+    try:
+        with options.client() as client:
+            told = ask(client, DELETE, id=key.id, port=port, name=key.name)
+            options.show(told, told.texts("removed"), client)
+            return told
+    except NotTracked:
+        if key.name is None and port is None:
+            with suppress(NotTracked):
+                return _drop(options, [Sought(None, bytes.fromhex(key.id))])
+        raise
+
+
+def _drop(options: Session, places: list[Sought]) -> Told:
+    """Have the value at the first of these places kept no longer; return what a delete without entries tells.
+
+    Raises `NotTracked` where none is kept.
+    """
     from dhtd.service.values import DROP
 
-    with options.client() as client:
-        id = ask(client, DROP, **place.parameters()).text("id")
+    place, *others = places
+    try:
+        with options.client() as client:
+            id = ask(client, DROP, **place.parameters()).text("id")
+    except NotTracked:
+        if not others:
+            raise
+        return _drop(options, others)
     counts = {"withdrawn": 0, "pending": 0, "left_behind": [], "declared": [], "kept": None}
-    return Told({"id": id, "name": None, "removed": [], **counts, "value": True})
+    told = Told({"id": id, "name": None, "removed": [], **counts, "value": True})
+    options.show(told, [])
+    return told
 
 
 def _withdrawn(told: Told) -> str:

@@ -52,6 +52,22 @@ def test_a_value_alone_is_deleted(arguments: list[str], request_: dict[str, Any]
     assert fake.requests == [("drop", request_)] * 2
 
 
+@pytest.mark.parametrize("arguments", [[ID], [ID, "--value"]])
+def test_digits_without_a_value_are_a_key(arguments: list[str], dht: Run, home: Path) -> None:
+    """As they are for `get` and `keep`."""
+    nothing = error("not-tracked", "this node keeps no value under this ID")
+    with FakeDaemon(home / "s", nothing, result(DROPPED), nothing, nothing) as fake:
+        assert dht("--socket", home / "s", "delete", *arguments) == (0, "", EXPIRES)
+        assert dht("--socket", home / "s", "delete", *arguments).status == 1
+    assert fake.requests[1] == fake.requests[3] == ("drop", {"public_key": ID})
+
+
+def test_a_port_is_no_part_of_a_key(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", error("not-tracked", "not on port 80")) as fake:
+        assert dht("--socket", home / "s", "delete", ID, "80") == (1, "", "dht: not on port 80\n")
+    assert len(fake.requests) == 1
+
+
 def test_the_value_of_a_name_is_deleted_as_well(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result(deleted(value=True)), result(DROPPED)) as fake:
         dht("--socket", home / "s", "delete", "--name", "wiki")
@@ -62,7 +78,7 @@ def test_the_value_of_a_name_is_deleted_as_well(dht: Run, home: Path) -> None:
 
 
 def test_nothing_to_delete_is_a_negative_answer(dht: Run, home: Path) -> None:
-    with FakeDaemon(home / "s", error("not-tracked", "this node keeps no value under this ID")):
+    with FakeDaemon(home / "s", *[error("not-tracked", "this node keeps no value under this ID")] * 2):
         done = dht("--socket", home / "s", "delete", "--value", ID)
     assert done == (1, "", "dht: this node keeps no value under this ID\n")
 
