@@ -94,8 +94,12 @@ class OwnValues:
         return self._values.pop(packed(key), None)
 
     def supersede(self, own: OwnValue, value: Value) -> None:
-        """Another value has taken the place of a kept one."""
-        own.becomes(value)
+        """Another value has taken the place of a kept one.
+
+        It came from other nodes, which are sent what they lack. So the replicas of the former one stay, until the next
+        publication tells: that none holds this one is the least likely.
+        """
+        own.value, own.failures = value, 0
         self.changed.add(own.packed_key)
 
     # Publications
