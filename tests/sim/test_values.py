@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Event, GetDone, ValuePut
 from dhtd.core.ids import packed
+from dhtd.core.messages import Get, Query
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Immutable, Value
 from dhtd.core.storage.held_values import HeldValue
@@ -95,6 +97,27 @@ def test_holders_keep_a_value_for_a_day_without_its_owner() -> None:
     net.run_for(1.1 * HOUR)
     assert get(net, hosts[2], value).value is None
     assert holders(net, value) == []
+
+
+def test_one_holder_in_an_hour_speaks_for_all() -> None:
+    net, speakers = Network(1), set[Endpoint]()
+    hosts = net.populate(12)
+    net.run_for(30)
+    value = Immutable(b"lasting")
+    put(net, hosts[0], value)
+    net.kill(hosts[0])
+
+    def tap(source: Endpoint, destination: Endpoint, data: bytes) -> None:
+        message = net.codec.decode(data)
+        if isinstance(message, Query) and isinstance(message.request, Get):
+            speakers.add(source)
+
+    net.taps.append(tap)
+    for _ in range(3):
+        speakers.clear()
+        net.run_for(1.2 * HOUR)
+        assert len(holders(net, value)) >= DEFAULT.k
+        assert 1 <= len(speakers) <= 2
 
 
 def test_a_newcomer_near_a_key_is_given_its_value() -> None:

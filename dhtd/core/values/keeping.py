@@ -1,7 +1,8 @@
 """The publications of own values, and the replications of those that are held for others.
 
-A holder that has not heard of a value for an hour stores it at the K nearest nodes that lack it (Kademlia section 4.1),
-for as long as it holds it yet. So values outlast their owner's absence, and spread to nodes that have come since.
+A holder that has not heard of a value for an hour stores it at the K nearest nodes, for as long as it holds it yet
+(Kademlia section 2.5). So values outlast their owner's absence, and spread to nodes that have come since. The other
+holders hear of the value by that, so one of them does this in an hour.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class Keeping:
         if lasts < _LEAST:
             return
         report = self._operations.report_to(partial(self._replicated, key))
-        order = Order(held.key, held.value, lasts, renews=False)
+        order = Order(held.key, held.value, lasts)
         placement = self._replications[key] = Placement(self._requester, self._overlays, self._verifier, report, order)
         self._waiting.begin(placement, Patience.LITTLE, now)
 

@@ -3,7 +3,8 @@
 1. A search asks the nodes near the key which value they hold. Each answer brings a token, or none where the node has no
    room.
 2. If one of them holds a value that supersedes ours, nothing is placed, and that is the outcome.
-3. Else the K nearest with a token are asked to hold ours: more, where the region of the key is crowded.
+3. Else the K nearest with a token are asked to hold ours: more, where the region of the key is crowded. Those that hold
+   it already are asked as well: they hold it for longer, or hear that somebody keeps it.
 4. A node that does not take it is replaced by the next nearest one, but for one that holds another value.
 5. The placement ends once the search is over and nothing is in flight.
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_CAS, ERROR_SEQ, Contact, Error, Found, Get, Put, Result
 from dhtd.core.querying.operations import Report
@@ -43,7 +43,6 @@ class Order(NamedTuple):
     value: Value
     lasts: int  # seconds
     cas: int | None = None
-    renews: bool = True  # also at the nodes that hold it already
 
 
 class Placement:
@@ -51,7 +50,6 @@ class Placement:
 
     __slots__ = (
         "_asked",
-        "_has_it",
         "_in_flight",
         "_newer",
         "_over",
@@ -88,7 +86,6 @@ class Placement:
         )
         self._targets: dict[int, list[Contact]] = {}  # by family: nodes not asked yet, the farthest first
         self._wanted: dict[int, int] = {}  # by family: how many nodes are to hold the value
-        self._has_it: set[Endpoint] = set()
         self._replicas: list[Contact] = []
         self._refusals: list[Error] = []
         self._newer: Value | None = None
@@ -121,8 +118,6 @@ class Placement:
             is_newer = supersedes(held, order.value if self._newer is None else self._newer)
             if is_newer and self._verifier.accepts(order.key, held):
                 self._newer = held
-        elif held is not None and held == _seq(order.value):
-            self._has_it.add(query.endpoint)
 
     def progressed(self, now: float) -> None:
         """Wait for the end of the search."""
@@ -149,9 +144,6 @@ class Placement:
         while targets and missing > 0:
             contact = targets.pop()
             missing -= 1
-            if contact.endpoint in self._has_it and not order.renews:
-                self._replicas.append(contact)
-                continue
             request = Put(order.key, self._traversal.tokens[contact.endpoint], order.value, order.cas, order.lasts)
             query = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
             self._in_flight.add(query)

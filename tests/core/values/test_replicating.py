@@ -25,6 +25,7 @@ from tests.core.values.valued import (
     knowing,
     next_get,
     place,
+    take,
 )
 from tests.values import hold
 
@@ -46,14 +47,15 @@ def held_by(bench: Bench, value: Value = VALUE, key: Id = KEY, lasts: int = VALU
     hold(bench.node.values.held, key, value, endpoint(9), bench.now, lasts)
 
 
-def test_a_silent_value_is_placed_where_it_is_missing() -> None:
+def test_a_silent_value_is_placed_again() -> None:
+    """Also where it is there already: that holder hears of it, and need not do the same."""
     bench = knowing(1, 2, 3, policy=STILL)
     held_by(bench)
     bench.advance(DEFAULT.replicate - 1)
     assert bench.sent() == []
     next_get(bench, SILENT)
     placed = place(bench, {1: VALUE, 2: OLD})
-    assert {(each.token, each.value) for each in placed} == {(b"token2", VALUE), (b"token3", VALUE)}
+    assert {(each.token, each.value) for each in placed} == {(b"token%d" % number, VALUE) for number in (1, 2, 3)}
     left = bench.node.values.held.get(KEY, bench.now)
     assert left is not None
     assert all(left[1] <= each.lasts <= left[1] + 30 for each in placed)
@@ -140,6 +142,8 @@ def test_what_is_heard_while_it_waits_is_left_alone() -> None:
     for number in range(3):
         held_by(bench, Immutable(b"%d" % number), Id(number))
     got(bench, first, 0)
+    (last,) = bench.sent()
+    take(bench, last)
     bench.advance(10)
     assert bench.sent() == []
     assert len(bench.node.values.keeping._silent) == 0
