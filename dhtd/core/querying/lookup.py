@@ -8,9 +8,9 @@ from dhtd.core.counters import LOOKUP_ENDPOINTS
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import GaveUp, Handle, LookupDone, LookupProgress, LookupStats
 from dhtd.core.ids import Id
-from dhtd.core.messages import FindValue, Found
+from dhtd.core.messages import Contact, Find, FindValue, Found
 from dhtd.core.querying.operations import Report
-from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.routing.overlays import Overlays
 
@@ -90,16 +90,16 @@ class Lookup:
             self._report(GaveUp(self._op))
         self.cancel()
 
-    def found(self, query: Asked, found: Found, now: float) -> None:
+    def found(self, contact: Contact, request: Find, found: Found, now: float) -> None:
         """Take the endpoints of an answer."""
         limit = self._requester.policy.lookup_endpoints
         is_over = len(found.endpoints) > limit
         self._caps_hit[LOOKUP_ENDPOINTS] += is_over
-        assert isinstance(query.request, FindValue)
+        assert isinstance(request, FindValue)
         tells_more = self._requester.traits.tells_more and bool(found.token)
         may_be_cut = bool(found.endpoints) and not tells_more
-        self._is_cut |= is_over or may_be_cut or (found.more and query.request.token is not None)
-        teller, beside_us = query.endpoint, self._requester.is_beside_us(query.endpoint)
+        self._is_cut |= is_over or may_be_cut or (found.more and request.token is not None)
+        teller, beside_us = contact.endpoint, self._requester.is_beside_us(contact.endpoint)
         named = [each for each in found.endpoints[:limit] if is_contactable(each, teller, beside_us=beside_us)]
         if named and self._first is None:
             self._first = now - self._started_at

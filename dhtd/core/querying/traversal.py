@@ -18,8 +18,8 @@ from dhtd.core.routing.overlays import Overlays
 class AnswerReader(Protocol):
     """An operation that also needs the part of an answer that is not contacts."""
 
-    def found(self, query: Asked, found: Found, now: float) -> None:
-        """An answer has come, or a part of one."""
+    def found(self, contact: Contact, request: Find, found: Found, now: float) -> None:
+        """An answer of `contact` has come, or a part of one; it may be another node than the one that was asked."""
 
     def progressed(self, now: float) -> None:
         """A contact has given its whole answer."""
@@ -157,7 +157,8 @@ class Traversal:
         named = self._contactable(result, contact)
         search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
         if self._reader is not None:
-            self._reader.found(query, result, now)
+            assert isinstance(query.request, Find)
+            self._reader.found(contact, query.request, result, now)
             if not self.is_searching:
                 return  # it has found all that it was to find
         # 2. If it was cut, ask for the rest. Else the contact has answered; without a token, it is full.

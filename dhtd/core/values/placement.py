@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from dhtd.core.ids import Id
-from dhtd.core.messages import ERROR_CAS, ERROR_SEQ, Contact, Error, Found, Get, Put, Result
+from dhtd.core.messages import ERROR_CAS, ERROR_SEQ, Contact, Error, Find, Found, Get, Put, Result
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search
@@ -111,7 +111,7 @@ class Placement:
 
     # The search
 
-    def found(self, query: Asked, found: Found, now: float) -> None:
+    def found(self, contact: Contact, request: Find, found: Found, now: float) -> None:
         """Note what a node holds."""
         held, order = found.held, self.order
         if isinstance(held, Immutable | Mutable):

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from dhtd.core.endpoint import Family
 from dhtd.core.events import Copy, GaveUp, GetDone, GetProgress, Handle, LookupStats
 from dhtd.core.ids import Id, closest
-from dhtd.core.messages import VALUE_LASTS, Contact, Error, Found, Get, Put, Result
+from dhtd.core.messages import VALUE_LASTS, Contact, Error, Find, Found, Get, Put, Result
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.traversal import Traversal
@@ -128,10 +128,9 @@ class Reading:
 
     # The search
 
-    def found(self, query: Asked, found: Found, now: float) -> None:
+    def found(self, contact: Contact, request: Find, found: Found, now: float) -> None:
         """Note what a node holds, and believe it if it proves itself."""
-        assert query.id is not None
-        contact, held = Contact(query.id, query.endpoint), found.held
+        held = found.held
         self._held.setdefault(contact, None)
         if not isinstance(held, Immutable | Mutable) or not self._is_wanted(held):
             return

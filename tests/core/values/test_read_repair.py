@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dhtd.core.messages import VALUE_LASTS, Get, Put
+from dhtd.core.ids import Id
+from dhtd.core.messages import VALUE_LASTS, Contact, Get, Put
 from dhtd.core.records import Mutable
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.values.reading import _UNHEARD
@@ -17,6 +18,7 @@ from tests.core.values.valued import (
     at,
     begun,
     converge,
+    done,
     got,
     knowing,
     near,
@@ -129,6 +131,18 @@ def test_what_would_soon_expire_is_not_cached() -> None:
 @pytest.mark.usefixtures("sixteen")
 def test_all_in_the_room_of_the_nearest_are_sent_it() -> None:
     assert ring((25, 31), NEAREST) == {25: LASTS, 31: LASTS}
+
+
+@pytest.mark.usefixtures("sixteen")
+def test_a_node_with_another_id_counts_as_itself() -> None:
+    """A liar has named it under an ID near the key: it is told as what it is, and nobody to repair."""
+    bench = knowing(1, 2, 3, policy=THRICE)
+    _, asked = begun(bench)
+    got(bench, asked[1], VALUE, id=at(90))
+    got(bench, asked[2], id=at(120))
+    got(bench, asked[3])
+    assert done(bench).copies == (Contact(Id(at(90)), asked[1].to),)
+    assert puts(bench).keys() == {3}
 
 
 @pytest.mark.usefixtures("sixteen")

@@ -56,8 +56,9 @@ def got(
     lasts: int | None = None,
     token: bytes = b"token",
     more: bool = False,
+    id: int | None = None,
 ) -> None:
-    """Answer a get as the node that it was sent to."""
+    """Answer a get as the node that it was sent to, or as another one there."""
     assert isinstance(sent.request, Get)
     seq = 0 if isinstance(held, Immutable) else held.seq if isinstance(held, Mutable) else None
     if seq is not None and sent.request.seq is not None and seq <= sent.request.seq:
@@ -66,7 +67,8 @@ def got(
     record = fields_of(held) if isinstance(held, Immutable | Mutable) else held
     seconds = (0 if held is None else LASTS) if lasts is None else lasts
     result = [token, nodes4, b"", more, record, seconds]
-    bench.deliver(bench.codec._encode(1, sent.query.tid, id_of(sent), bytes(US), result), sent.to)
+    own_id = id_of(sent) if id is None else Id(id)
+    bench.deliver(bench.codec._encode(1, sent.query.tid, own_id, bytes(US), result), sent.to)
 
 
 def id_of(sent: Sent) -> Id:
