@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from dhtd.core.events import Handle, ValuePut
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.membership.waiting import Patience, Waiting
-from dhtd.core.messages import VALUE_LASTS, Contact
+from dhtd.core.messages import Contact
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester
@@ -102,7 +102,7 @@ class Keeping:
         if cas is None:
             self._held.supersede(key, value, now)
         # Else others may refuse it: until they have not, what this node holds for others stays.
-        self._publish(Order(key, value, VALUE_LASTS, cas), known, Patience.SOME, now, op)
+        self._publish(Order(key, value, cas=cas), known, Patience.SOME, now, op)
 
     def keep(self, key: Id, value: Value, replicas: tuple[Contact, ...], wanted: int, now: float) -> None:
         """Keep a value that was put at these nodes, from now on."""
@@ -143,7 +143,7 @@ class Keeping:
         # 1. Own values.
         room = policy.publishing - len(self._publications)
         for own in self._own.pop_due(now, room) if room > 0 else ():
-            order, known = Order(own.key, own.value, VALUE_LASTS), self._known.get(own.key, now)
+            order, known = Order(own.key, own.value), self._known.get(own.key, now)
             attempts.do(self._publish, order, known, Patience.LITTLE, now)
         # 2. Held ones.
         if len(self._held) and now >= self._sweep_at:
@@ -190,15 +190,14 @@ class Keeping:
             self._tell(ValuePut(publication.op, order.key, *outcome), now)
 
     def _replicate(self, silent: Silent, now: float) -> None:
-        # What was heard of meanwhile, or is published by this node itself, is left alone.
+        # What was heard of meanwhile, or is published by this node itself, is left alone. So is what still waits.
         key, held = silent.key, self._held.still(silent)
-        if held is None or self._own.get(held.key) is not None:
+        if held is None or self._own.get(held.key) is not None or key in self._replications:
             return
-        lasts = int(held.expires_at - now)
-        if lasts < _LEAST:
+        if held.expires_at - now < _LEAST:
             return
         report = self._operations.report_to(partial(self._replicated, key))
-        order = Order(held.key, held.value, lasts)
+        order = Order(held.key, held.value, held.expires_at)
         placement = self._replications[key] = Placement(self._requester, self._overlays, self._verifier, report, order)
         self._waiting.begin(placement, Patience.LITTLE, now)
 

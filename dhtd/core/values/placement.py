@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from dhtd.core.ids import Id
-from dhtd.core.messages import ERROR_CAS, ERROR_SEQ, Contact, Error, Find, Found, Get, Put, Result
+from dhtd.core.messages import ERROR_CAS, ERROR_SEQ, VALUE_LASTS, Contact, Error, Find, Found, Get, Put, Result
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search
@@ -41,8 +41,12 @@ class Order(NamedTuple):
 
     key: Id
     value: Value
-    lasts: int  # seconds
+    until: float | None = None  # nodes are to hold it for so long; without that, for as long as they can
     cas: int | None = None
+
+    def lasts(self, now: float) -> int:
+        """Return for how many seconds a node is to hold it from now on."""
+        return VALUE_LASTS if self.until is None else int(self.until - now)
 
 
 class Placement:
@@ -138,13 +142,14 @@ class Placement:
     def _choose(self, family: int, now: float) -> None:
         """Ask the nearest nodes of this family, as many as are still missing."""
         targets, order = self._targets[family], self.order
-        missing = 0 if self._over or self._newer is not None else self._wanted[family]
+        lasts = order.lasts(now)
+        missing = 0 if self._over or self._newer is not None or lasts <= 0 else self._wanted[family]
         missing -= sum(len(contact.endpoint) == family for contact in self._replicas)
         missing -= sum(len(query.endpoint) == family for query in self._in_flight)
         while targets and missing > 0:
             contact = targets.pop()
             missing -= 1
-            request = Put(order.key, self._traversal.tokens[contact.endpoint], order.value, order.cas, order.lasts)
+            request = Put(order.key, self._traversal.tokens[contact.endpoint], order.value, order.cas, lasts)
             query = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
             self._in_flight.add(query)
             self._asked += 1

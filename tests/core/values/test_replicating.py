@@ -8,7 +8,7 @@ import pytest
 
 from dhtd.core.events import Handle
 from dhtd.core.ids import Id, packed
-from dhtd.core.messages import VALUE_LASTS, Get
+from dhtd.core.messages import VALUE_LASTS, Get, Put
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Immutable, Value
 from dhtd.core.storage.held_values import SWEPT
@@ -20,8 +20,11 @@ from tests.core.values.valued import (
     OLD,
     STILL,
     VALUE,
+    at,
+    converge,
     gets,
     got,
+    id_of,
     knowing,
     next_get,
     place,
@@ -147,6 +150,22 @@ def test_what_is_heard_while_it_waits_is_left_alone() -> None:
     bench.advance(10)
     assert bench.sent() == []
     assert len(bench.node.values.keeping._silent) == 0
+
+
+@pytest.mark.parametrize(("hours", "placed"), [(6, True), (25, False)])
+def test_what_has_waited_lasts_no_longer(hours: int, placed: bool) -> None:
+    """The names of its bootstrap nodes cannot be resolved for hours, and each hour the value is silent again."""
+    bench = Bench(own_id=at(127), policy=STILL)
+    bench.node.start([], bench.now, awaits_names=True)
+    held_by(bench)
+    bench.advance(hours * 3_600.0)
+    assert len(bench.node.waiting) == len(bench.node.values.keeping._replications) == 1
+    bench.node.commands.ping(endpoint(at(1)), bench.now)
+    (ping,) = bench.sent()
+    bench.pong(ping, at(1))
+    asked = {id_of(sent) ^ KEY: sent for sent in bench.sent() if isinstance(sent.request, Get)}
+    lasts = [sent.request.lasts for sent in converge(bench, asked).values() if isinstance(sent.request, Put)]
+    assert lasts == ([VALUE_LASTS - hours * 3_600] if placed else [])
 
 
 def test_many_held_values_are_swept_in_turns() -> None:
