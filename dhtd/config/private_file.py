@@ -5,6 +5,7 @@ An error says what to do, and never shows the content of the file. `what` is wha
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from dhtd.errors import KeyExists, KeyUnusable
 
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"  # systemd.exec(5), LoadCredential=
 
+_NO_SYNC: Final = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of a file system without it
 _SIZE_MAX: Final = 1_024  # bytes of a file: more than a key has in any form that is to be expected
 
 
@@ -36,9 +38,30 @@ def write_new(path: Path, text: str) -> None:
             writing.write(f"{text}\n")
             writing.flush()
             os.fsync(file)
-    except OSError as error:
+        _sync_names(path.parent)
+    except BaseException as error:  # a Ctrl-C, too: half a key is in the way of a whole one
         path.unlink(missing_ok=True)
-        raise KeyUnusable(f"cannot write {path}: {error.strerror}") from None
+        if isinstance(error, OSError):
+            raise KeyUnusable(f"cannot write {path}: {error.strerror}") from None
+        raise
+
+
+def _sync_names(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk, if its file system can be asked to.
+
+    A key may sign something at once, and nobody else has it if its file is gone after a power failure.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # a directory that may be written need not be readable
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def read_private(path: Path, what: str, advice: str, environ: Mapping[str, str]) -> str:

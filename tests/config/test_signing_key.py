@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 from random import Random
@@ -36,6 +38,53 @@ def test_a_new_seed_is_private_and_reads_back(tmp_path: Path) -> None:
     with pytest.raises(KeyExists):
         signing_key.make(path, Random(2))
     assert signing_key.read(path, {}) == seed
+
+
+def test_a_new_key_is_on_disk_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(stat.S_ISDIR(os.fstat(file).st_mode)))
+    signing_key.make(tmp_path / "key", Random(1))
+    assert synced == [False, True]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF])
+def test_some_disks_sync_no_directories(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_directories(monkeypatch, OSError(number, "no"))
+    assert signing_key.make(tmp_path / "key", Random(1)) == signing_key.read(tmp_path / "key", {})
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(OSError(errno.EIO, "worn out"), KeyUnusable), (KeyboardInterrupt(), None)]
+)
+def test_half_a_key_is_not_left_behind(
+    error: BaseException, told: type[KeyUnusable] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_directories(monkeypatch, error)
+    with pytest.raises(told or KeyboardInterrupt):
+        signing_key.make(tmp_path / "key", Random(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_need_not_be_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, "no")
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert signing_key.make(tmp_path / "key", Random(1)) == signing_key.read(tmp_path / "key", {})
+
+
+def refuse_directories(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Have every attempt to sync a directory fail so."""
+
+    def refuse(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise error
+
+    monkeypatch.setattr(os, "fsync", refuse)
 
 
 @pytest.mark.parametrize("text", [SEED.hex(), SEED.hex().upper() + "\n", f" {SEED.hex()}\r\n"])
