@@ -157,13 +157,13 @@ def _data(text: str | None, path: str | None) -> bytes:
 def _read(path: str) -> bytes:
     from dhtd.core.records import DATA_MAX
 
+    what = "the standard input" if path == "-" else path
     try:
         with open(0 if path == "-" else path, "rb") as file:  # noqa: PTH123 - a descriptor is no path
             data = file.read(DATA_MAX + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read {what}: {error.strerror}") from None
     if len(data) > DATA_MAX:
-        what = "the standard input" if path == "-" else path
         raise InvalidValue(
             f"{what} has more than {DATA_MAX} bytes, which are the most that a value has: put what leads to it, such as"
             " its hash or its address"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,14 @@ def test_wrong_usage_of_put_says_why(arguments: list[str], code: str, message: s
     assert (done.status, done.out) == (2, "")
     assert message in done.err
     assert dht("put", *arguments, "--json").body["error"]["code"] == code
+
+
+def test_an_input_that_cannot_be_read_says_so(dht: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: object, *rest: object, **more: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert dht("put", "-") == (2, "", "dht: cannot read the standard input: Bad file descriptor\n")
 
 
 def test_a_file_that_is_too_long_says_so(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
