@@ -34,15 +34,15 @@ _PAUSE: Final = 0.01  # seconds to the next turn, where many held values are to 
 
 
 class _Publication:
-    """A publication under way, and the command that ends with it, if one does."""
+    """A publication under way, and the commands that end with it: none, if it is due by the clock."""
 
-    __slots__ = ("op", "order", "placement")
+    __slots__ = ("ops", "order", "placement")
 
     placement: Placement
 
     def __init__(self, order: Order, op: Handle | None) -> None:
         self.order = order
-        self.op = op
+        self.ops = [] if op is None else [op]
 
 
 class Keeping:
@@ -93,16 +93,25 @@ class Keeping:
     # Own values
 
     def put(self, op: Handle, key: Id, value: Value, now: float, *, wanted: int, cas: int | None, keep: bool) -> None:
-        """Publish a value, and keep it from now on: see `Commands.put`."""
-        known = self._known.get(key, now)
-        self._call_off(packed(key))
+        """Publish a value, and keep it from now on: see `Commands.put`.
+
+        If another command is publishing the same, this one ends with that.
+        """
+        order, known = Order(key, value, cas=cas), self._known.get(key, now)
+        current = self._publications.get(packed(key))
+        if current is None or not current.ops or current.order != order:
+            current = None
+            self._call_off(packed(key))
         own = self._own.keep(key, value, wanted) if keep else self._own.get(key)
         if own is not None:
             self._own.began(own)
         if cas is None:
             self._held.supersede(key, value, now)
         # Else others may refuse it: until they have not, what this node holds for others stays.
-        self._publish(Order(key, value, cas=cas), known, Patience.SOME, now, op)
+        if current is None:
+            self._publish(order, known, Patience.SOME, now, op)
+        else:
+            current.ops.append(op)
 
     def keep(self, key: Id, value: Value, replicas: tuple[Contact, ...], wanted: int, now: float) -> None:
         """Keep a value that was put at these nodes, from now on."""
@@ -186,8 +195,8 @@ class Keeping:
             own = self._own.get(order.key)
             if own is not None:
                 self._own.published(own, outcome.replicas if own.value == order.value else (), now)
-        if publication.op is not None:
-            self._tell(ValuePut(publication.op, order.key, *outcome), now)
+        for op in publication.ops:
+            self._tell(ValuePut(op, order.key, *outcome), now)
 
     def _replicate(self, silent: Silent, now: float) -> None:
         # What was heard of meanwhile, or is published by this node itself, is left alone. So is what still waits.

@@ -110,6 +110,21 @@ def test_a_put_in_place_of_another_calls_that_off() -> None:
     assert kept(bench) == VALUE
 
 
+def test_the_same_put_again_ends_with_the_first() -> None:
+    bench = knowing(1, policy=STILL)
+    ops = [put(bench, VALUE), put(bench, VALUE)]
+    assert len(place(bench)) == 1
+    assert [(each.op, each.cancelled, each.replicas) for each in bench.events() if isinstance(each, ValuePut)] == [
+        (op, False, tuple(near(1))) for op in ops
+    ]
+    # One that is due by the clock is called off: nobody waits for it, and it has less patience.
+    next_get(bench, 2 * REPUBLISH)
+    gets(bench)
+    op = put(bench, VALUE)
+    place(bench)
+    assert bench.event(ValuePut).op == op
+
+
 def test_a_dropped_value_is_published_no_more() -> None:
     bench = knowing(1, policy=STILL)
     op = put(bench)

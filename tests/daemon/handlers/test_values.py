@@ -421,6 +421,13 @@ async def test_a_put_that_is_deleted_says_so(autojump_clock: MockClock, tmp_path
         assert not kept(one)
 
 
+async def test_two_may_put_the_same_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _), trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(one.ask, put_of(TEXT))
+            nursery.start_soon(one.ask, put_of(by_owner(2), cas=1))
+
+
 async def refused(one: Daemon) -> None:
     with pytest.raises(NotTracked, match="deleted or replaced while it was being placed"):
         await one.ask(put_of(TEXT))
