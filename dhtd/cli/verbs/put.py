@@ -270,6 +270,9 @@ def _put(options: Session, parameters: dict[str, Any], place: Sought | None) -> 
     except (Conflict, NewerValue, OtherValue) as error:
         # Another value came in between.
         there = None if place is None else _there(options, place)[0]
+        if there is not None and there.value("signature") == parameters["signature"]:
+            # Others put at the same moment, and no value was taken by most nodes. Ours is the newest: it stays.
+            return ask_within(options, PUT, {**parameters, "cas": None})
         raise _refused(error, there) from None
 
 

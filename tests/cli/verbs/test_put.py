@@ -11,6 +11,7 @@ import pytest
 
 from dhtd.core.records import SEQ_MAX, Mutable
 from dhtd.wire.signatures import bencoded, is_signed, public_key
+from dhtd.wire.signatures import signed as sign
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeDaemon, error, result
 from tests.cli.verbs.test_get import ID, NODES, SILENT, signed, told
@@ -224,6 +225,18 @@ def test_a_value_that_comes_in_between_is_shown(dht: Run, home: Path, key: Path)
     assert done.body["found"] == {"seq": 6, "data": in_base64(b"new"), "text": "new"}
     with FakeDaemon(home / "t", error("newer-value", "signed")):
         assert dht("--socket", home / "t", "put", "hello", "--json").body["found"] is None
+
+
+def test_a_refused_value_that_stays_is_put_again(dht: Run, home: Path, key: Path) -> None:
+    """Of several that are put at the same moment, most nodes may have taken none, and the newest stays."""
+    ours = sign(SEED, b"", NOW, b"hello").signature.hex()
+    there = {**signed(b"hello", NOW), "signature": ours}
+    answers = [result(signed(b"old", 5)), error("cas-mismatch", "other"), result(there), result(placed(seq=NOW))]
+    with FakeDaemon(home / "s", *answers) as fake:
+        assert dht("--socket", home / "s", "put", "hello", "--key", key).status == 0
+    (_, first), (_, again) = fake.requests[1], fake.requests[3]
+    assert (first["cas"], first["signature"]) == (5, ours)
+    assert again == {name: value for name, value in first.items() if name != "cas"}
 
 
 @pytest.mark.parametrize(
