@@ -208,13 +208,13 @@ def _put_signed(options: Session, signing: Signing, data: bytes, more: dict[str,
 
 
 def _there(options: Session, place: Sought) -> tuple[Told | None, bool]:
-    """Return the value that is there, and whether that is known: in an outage it is not."""
+    """Return the value that is there, and whether that is known: not if nodes that may hold one were not heard."""
     try:
         return found_at(options, [place]), True
     except Failure as failure:
         if not isinstance(failure.error, NotFound | NoAnswer):
             raise
-        return None, isinstance(failure.error, NotFound)
+        return None, isinstance(failure.error, NotFound) and failure.partial.get("complete") is True
     except NetworkFailure:
         return None, False
 
@@ -226,7 +226,9 @@ def _numbers(signing: Signing, there: Told | None, data: bytes, *, is_known: boo
     known = None if there is None else there.value("seq")
     if signing.cas is not None and signing.cas != known:
         if not is_known:
-            raise NoAnswer("nobody answers, so whether the value with this seq is there is not known. See dht status")
+            raise NoAnswer(
+                "whether the value with this seq is there is not known, as nodes do not answer. See dht status"
+            )
         what = "no value is there" if there is None else f"the value that is there has seq {known}"
         raise _refused(OtherValue(f"{what}, and --cas {signing.cas} is to replace another one"), there)
     if there is None or not isinstance(known, int):

@@ -240,7 +240,12 @@ def test_a_refused_value_that_stays_is_put_again(dht: Run, home: Path, key: Path
 
 
 @pytest.mark.parametrize(
-    "there", [result(told(None, stats=SILENT, complete=False)), error("no-peers", "this node knows no other node")]
+    "there",
+    [
+        result(told(None, stats=SILENT, complete=False)),
+        result(told(None, complete=False)),
+        error("no-peers", "this node knows no other node"),
+    ],
 )
 def test_a_value_is_put_in_an_outage(there: list[Any], dht: Run, home: Path, key: Path) -> None:
     """It is kept, and sent once somebody answers."""
