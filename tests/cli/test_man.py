@@ -100,6 +100,12 @@ def test_pages_refer_to_existing_pages_in_order(name: str) -> None:
     assert name == "dht-security.7" or ("7", "dht-security") in also
 
 
+@pytest.mark.parametrize("name", ALL_PAGES)
+def test_a_backslash_is_written_as_one(name: str) -> None:
+    r"""A page has `\e` for it: `\n'` in an example is the value of a register, and not a newline for printf."""
+    assert set(re.findall(r"\\(.)", page(name))) <= set('"&(-e')
+
+
 def command(name: str) -> Any:
     return typer.main.get_command({"dht.1": client.app, "dhtd.8": daemon.app}[name])
 
