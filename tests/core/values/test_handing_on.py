@@ -166,11 +166,16 @@ def test_a_contact_of_another_family_is_no_newcomer() -> None:
 def test_few_newcomers_wait() -> None:
     bench = holding(VALUE, policy=replace(POLICY, k=128))
     handing = bench.node.values.handing_on
-    bench.know(contact(at(1)))
-    for number in range(_MOST):
-        handing._came.set(contact(number), 1e9)
-    handing.met(contact(at(1)), bench.now)
-    assert len(handing._came) <= _MOST + 1
+    bench.know(newcomer := contact(at(1)))
+    handing._came.cancel(newcomer)
+    for number in range(_MOST - 1):
+        handing._came.set(contact(1_000 + number), 1e9)
+    handing.met(newcomer, bench.now)
+    assert newcomer in handing._came
+    handing._came.cancel(newcomer)
+    handing._came.set(contact(999), 1e9)
+    handing.met(newcomer, bench.now)
+    assert newcomer not in handing._came
 
 
 def test_at_most_so_many_are_given_at_once() -> None:

@@ -12,7 +12,7 @@ from dhtd.core.messages import VALUE_LASTS, Contact, Get, Put
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Immutable, Value
 from tests.core.bench import QUIET, Bench, Sent
-from tests.core.small import six
+from tests.core.small import endpoint, six
 from tests.core.values.valued import (
     DATA,
     DATA_KEY,
@@ -171,6 +171,25 @@ def test_a_silent_holder_is_asked_again_and_replaced() -> None:
     assert [id_of(each) for each in sent][:3] == [at(1), at(1), at(3)]
     take(bench, sent[-1])
     assert bench.event(ValuePut).refusals == ()
+
+
+def test_a_waiting_placement_called_off_never_begins() -> None:
+    bench = Bench(own_id=at(127), policy=QUIET)
+    bench.node.start([endpoint(9)], bench.now)
+    for number, value in enumerate((OLD, VALUE)):
+        bench.node.commands.put(KEY, value, bench.now)
+        assert (len(bench.node.waiting), len(bench.events())) == (1, number)
+    bench.node.commands.drop_value(KEY, bench.now)
+    assert (len(bench.node.waiting), bench.event(ValuePut).cancelled) == (0, True)
+
+
+def test_a_placement_called_off_asks_nobody_else() -> None:
+    bench = knowing(1, 2, 3, policy=FEW)
+    _, asked = begun(bench)
+    first = converge(bench, asked)
+    bench.node.commands.drop_value(KEY, bench.now)
+    bench.refuse(first[1], at(1))
+    assert bench.sent() == []
 
 
 def test_a_placement_ends_when_nobody_is_left() -> None:

@@ -29,11 +29,12 @@ from tests.core.values.valued import (
 from tests.values import LASTS
 
 
-def test_a_repair_lasts_as_long_as_the_copies() -> None:
+@pytest.mark.parametrize("seconds", [(600, 900), (900, 600)])
+def test_a_repair_lasts_as_long_as_the_copies(seconds: tuple[int, int]) -> None:
     bench = knowing(1, 2, 3, 4)
     _, asked = begun(bench)
-    got(bench, asked[1], VALUE, lasts=600)
-    got(bench, asked[2], VALUE, lasts=900, token=b"two")
+    got(bench, asked[1], VALUE, lasts=seconds[0])
+    got(bench, asked[2], VALUE, lasts=seconds[1], token=b"two")
     got(bench, asked[3], OLD, lasts=80_000, token=b"three")
     got(bench, asked[4], token=b"four")
     requests = {distance: sent.request for distance, sent in puts(bench).items()}

@@ -289,7 +289,7 @@ def test_a_liar_cannot_keep_a_get_asking() -> None:
     bench = knowing(1)
     _, asked = begun(bench)
     count, queries = 0, list(asked.values())
-    while queries:
+    while queries and count <= 3:
         count += len(queries)
         for sent in queries:
             assert isinstance(sent.request, Get)
