@@ -13,6 +13,7 @@ from dhtd.errors import KeyUnusable
 
 SEED_SIZE: Final = 32  # bytes
 
+_NETWORK_KEY: Final = "dhtd-network-key-"
 _LINE: Final = re.compile(rf"[0-9a-fA-F]{{{2 * SEED_SIZE}}}")
 
 
@@ -23,10 +24,16 @@ def make(path: Path, rng: Random) -> bytes:
     return seed
 
 
+def is_secret(data: bytes) -> bool:
+    """Whether this may be the content of a file of a key, also of a network key."""
+    text = data.decode("ascii", "replace").strip()
+    return text.startswith(_NETWORK_KEY) or _LINE.fullmatch(text) is not None
+
+
 def read(path: Path, environ: Mapping[str, str]) -> bytes:
     """Return the seed in a file; raise `KeyUnusable` if there is none, or if others can read it."""
     text = read_private(path, "key", f"`dht key new {path}` makes a new one", environ).strip()
-    if text.startswith("dhtd-network-key-"):
+    if text.startswith(_NETWORK_KEY):
         raise KeyUnusable(f"{path} is a network key, and signs nothing: `dht key new FILE` makes a key that does")
     if not _LINE.fullmatch(text):
         raise KeyUnusable(

@@ -155,14 +155,21 @@ def _data(text: str | None, path: str | None) -> bytes:
 
 
 def _read(path: str) -> bytes:
+    from dhtd.config.signing_key import is_secret
     from dhtd.core.records import DATA_MAX
 
     what = "the standard input" if path == "-" else path
     try:
         with open(0 if path == "-" else path, "rb") as file:  # noqa: PTH123 - a descriptor is no path
             data = file.read(DATA_MAX + 1)
+            is_private = path != "-" and not os.fstat(file.fileno()).st_mode & 0o077
     except OSError as error:
         raise UsageError(f"cannot read {what}: {error.strerror}") from None
+    if is_private and is_secret(data):
+        raise UsageError(
+            f"{path} looks like the secret of a key, which everybody could read: is it meant for --key? If it is no"
+            " secret, put it as the standard input"
+        )
     if len(data) > DATA_MAX:
         raise InvalidValue(
             f"{what} has more than {DATA_MAX} bytes, which are the most that a value has: put what leads to it, such as"

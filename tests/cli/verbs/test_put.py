@@ -329,6 +329,21 @@ def test_wrong_usage_of_put_says_why(arguments: list[str], code: str, message: s
     assert dht("put", *arguments, "--json").body["error"]["code"] == code
 
 
+@pytest.mark.parametrize("content", [f"{SEED.hex()}\n", "dhtd-network-key-1:secret\n"])
+def test_a_secret_is_not_put(content: str, dht: Run, home: Path, key: Path) -> None:
+    """A slip, --file in place of --key, could not be taken back."""
+    key.write_text(content)
+    done = dht("put", "--file", key)
+    assert (done.status, done.out) == (2, "")
+    assert "looks like the secret of a key, which everybody could read: is it meant for --key?" in done.err
+    assert content.strip() not in done.err
+    # One that others can read is no secret: an ID has as many digits.
+    key.chmod(0o644)
+    with FakeDaemon(home / "s", result(placed())) as fake:
+        assert dht("--socket", home / "s", "put", "--file", key).status == 0
+    assert b64decode(fake.requests[0][1]["data"]) == content.encode()
+
+
 def test_an_input_that_cannot_be_read_says_so(dht: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(file: object, *rest: object, **more: object) -> None:
         raise OSError(errno.EBADF, "Bad file descriptor")
