@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dhtd.core.codec import Named, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, closest
-from dhtd.core.messages import VALUE_LASTS, Contact, FindNode, FindValue, Get, Put, Query, Store
+from dhtd.core.messages import VALUE_LASTS, Contact, Find, FindNode, Get, Put, Query, Store
 from dhtd.core.records import Value
 from dhtd.sim.lie import Forged, Machine, Truth
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class _Finds:
-    """A lie told in answers to find queries; other queries are answered honestly."""
+    """A lie told in answers to finds, and no value to gets; other queries are answered honestly."""
 
     def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         assert isinstance(query, Query)
-        if isinstance(query.request, FindNode | FindValue):
+        if isinstance(query.request, Find):
             honest = self.lie(net, host, query, source)
         yield Forged(honest, host.endpoint, source)
 
@@ -109,7 +109,7 @@ class Mute(_Finds):
     def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         assert isinstance(query, Query)
-        if not isinstance(query.request, FindNode | FindValue):
+        if not isinstance(query.request, Find):
             yield Forged(honest, host.endpoint, source)
 
 
@@ -138,7 +138,7 @@ class Conspirator(_Finds):
 
     def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
-        if isinstance(query, Query) and isinstance(query.request, Store):
+        if isinstance(query, Query) and isinstance(query.request, Store | Put):
             yield Forged(net.codec.encode_acknowledged(query.tid, host.id, source), host.endpoint, source)
         else:
             yield from super().answer(net, host, data, honest, source)
@@ -178,7 +178,7 @@ class Misleader(_Finds):
     def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         assert isinstance(query, Query)
-        if isinstance(query.request, FindNode | FindValue):
+        if isinstance(query.request, Find):
             contacts = self.contacts(net, host, _target(query))
             lie = _found(net, query, host.id, self._observed, contacts, ())
         else:
@@ -244,7 +244,7 @@ def damaged(data: bytes, rng: Random) -> bytes:
 
 def _target(query: Query) -> Id:
     request = query.request
-    assert isinstance(request, FindNode | FindValue)
+    assert isinstance(request, Find)
     return request.target if isinstance(request, FindNode) else request.key
 
 
@@ -258,4 +258,6 @@ def _found(
 ) -> bytes:
     packed = net.codec.pack_contacts(contacts)
     room = Room(net.policy.datagram_sent_max, proved=True)
+    if isinstance(query.request, Get):
+        return net.codec.encode_got(query, sender, observed, b"a token!", packed, room, None, 0)
     return net.codec.encode_found(query, sender, observed, b"a token!", packed, room, Named(endpoints))

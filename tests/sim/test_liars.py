@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from dhtd.core.events import GetDone, ValuePut
 from dhtd.core.ids import NATIVE
+from dhtd.core.records import Immutable, Value
+from dhtd.sim.host import Host
 from dhtd.sim.liars import (
     Aimed,
     Empty,
@@ -39,6 +42,8 @@ LIES: list[Callable[[], Lie]] = [
 ]
 
 KEY = NATIVE.digest(b"the key")
+VALUE = Immutable(b"value")
+VALUE_KEY = NATIVE.digest(VALUE.data)
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -75,6 +80,37 @@ def found_by_all_but(lie: Callable[[], Lie], seeds: range) -> tuple[int, int]:
             assert done.stats.queries < 64, f"seed {seed}, {host}"
             lookups, queries = lookups + 1, max(queries, done.stats.queries)
     return lookups, queries
+
+
+def with_a_value() -> tuple[Network, Host]:
+    """Return a network whose nodes hold a value, and its owner, which is none of them."""
+    net = Network(5)
+    owner = net.populate(45, join=False)[0]
+    net.finish(owner, owner.node.commands.put(VALUE_KEY, VALUE, net.now, keep=False), ValuePut)
+    return net, owner
+
+
+def get(net: Network, host: Host) -> Value | None:
+    return net.finish(host, host.node.commands.get(VALUE_KEY, net.now), GetDone).value
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_third_of_liars_cannot_stop_a_get(lie: Callable[[], Lie]) -> None:
+    net, owner = with_a_value()
+    others = [host for host in net.hosts if host is not owner]
+    for host in net.rng.sample(others, 15):
+        host.lie = lie()
+    honest = [host for host in others if host.lie is None]
+    assert [get(net, host) for host in net.rng.sample(honest, 8)] == [VALUE] * 8
+
+
+@pytest.mark.parametrize("lie", [Empty, FakeContacts, FakeEndpoints, FakeIds, Impostor, ManyIds, Mute, Refuser])
+def test_liars_alone_give_no_value(lie: Callable[[], Lie]) -> None:
+    net, owner = with_a_value()
+    for host in net.hosts:
+        if host.node.values.held.get(VALUE_KEY, net.now) is not None:
+            host.lie = lie()
+    assert get(net, owner) is None
 
 
 def test_one_victim_under_many_ids_is_asked_once() -> None:
