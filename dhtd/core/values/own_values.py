@@ -84,7 +84,7 @@ class OwnValues:
         if own is None:
             own = self._values[packed(key)] = OwnValue(key, value, wanted)
         own.becomes(value)
-        own.wanted = wanted
+        own.wanted, own.failures = wanted, 0  # its owner asks for it now
         return own
 
     def drop(self, key: Id) -> OwnValue | None:

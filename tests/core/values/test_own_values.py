@@ -69,6 +69,15 @@ def test_a_dropped_value_leaves_nothing_behind() -> None:
     assert (list(values), values.get(KEY), values.next_timeout(), values.changed) == ([], None, None, set())
 
 
+def test_a_value_put_again_is_tried_soon_again() -> None:
+    """Else each attempt of its owner in an outage would put off the next one of the node."""
+    values = make()
+    for _ in range(3):
+        own = values.keep(KEY, OLD, 1)
+        values.published(own, (), NOW)
+        assert values.due_in(own, NOW) == DEFAULT.value_retry
+
+
 def test_what_others_put_is_to_be_saved() -> None:
     values = make()
     own = values.keep(KEY, OLD, 1)
