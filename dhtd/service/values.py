@@ -124,7 +124,8 @@ class PutRequest(Request):
     in place of the value with this seq.
 
     A kept value is on disk before it is sent. Its `name` stays on this machine, in place of the name that it had. The
-    answer comes once it is placed, and after `within_s` seconds in any case. A kept value that fewer than
+    answer comes once it is placed, and after `within_s` seconds in any case. With `cas`, a value that is not placed by
+    then is not kept: what other nodes have is not known. A kept value that fewer than
     `min_replicas` nodes took is tried again soon.
     """
 
@@ -168,7 +169,7 @@ class PutResult(_Placed, Kept):
 
 _OF_PUTS: Final = (Busy, Conflict, InvalidValue, NewerValue, NotTracked, OtherValue, StateError, TooManyValues)
 
-PUT: Final = Method("put", "Stores a value in the network.", PutRequest, PutResult, errors=_OF_PUTS)
+PUT: Final = Method("put", "Stores a value in the network.", PutRequest, PutResult, errors=(*_OF_PUTS, NoAnswer))
 
 
 @dataclass(frozen=True, slots=True)

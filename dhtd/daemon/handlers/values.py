@@ -137,13 +137,20 @@ class Values(Handlers):
         return self._placed(key, value, event)
 
     async def _replace(self, value: Value, request: PutRequest, cas: int, deadline: float) -> PutResult:
-        """Put a value in place of the one with the seq `cas`; keep it once nodes have taken it, or none answers."""
+        """Put a value in place of the one with the seq `cas`; keep it once nodes have taken it, or none answers.
+
+        What nodes have not said in time is not known. So the value is not kept: kept ones are put without the `cas`.
+        """
         key, wanted = self._node.codec.key_of(value), max(1, request.min_replicas)
         publication = await self._own.propose(value, wanted=wanted, cas=cas, name=request.name)
         try:
             event = await self._outcome(publication, deadline)
-            replicas = () if event is None else event.replicas
-            await self._own.adopt(value, replicas, wanted=wanted, name=request.name)
+            if event is None:
+                raise NoAnswer(
+                    f"in {request.within_s:g} s, not all nodes have said whether they take it in place of the value "
+                    f"with seq {cas}, so it is not kept. Get the value that is there, and put again"
+                )
+            await self._own.adopt(value, event.replicas, wanted=wanted, name=request.name)
         except BaseException:  # a client that goes away, too
             with trio.CancelScope(shield=True):
                 await self._own.retract(key)

@@ -329,6 +329,20 @@ async def test_a_cas_that_nobody_waits_for_is_dropped(autojump_clock: MockClock,
         assert (kept(one), one.disk.values) == ({}, {})
 
 
+async def test_a_cas_that_stays_unanswered_is_not_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """What is kept is put again without the cas, and would overwrite what that protects."""
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        await joined(one.driver, other.driver)
+        let_hold(other, by_owner(5))
+        wire.cut = True
+        with pytest.raises(NoAnswer, match=r"in 0\.1 s, .* with seq 4, so it is not kept"):
+            await one.ask(put_of(by_owner(9), cas=4, within_s=0.1))
+        wire.cut = False
+        await trio.sleep(DEFAULT.value_retry_max)
+        assert (held(other), kept(one), one.disk.values) == ([by_owner(5)], {}, {})
+
+
 async def test_a_disk_that_cannot_go_back_is_told(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
