@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, assert_never
 
 import msgpack
 
-from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import Id
 from dhtd.core.messages import (
     VALUE_LASTS,
     VERSION_MAX,
     Acknowledged,
     Changed,
-    Contact,
     FindNode,
     FindValue,
     Found,
@@ -35,8 +32,9 @@ from dhtd.core.records import SEQ_MAX, Value
 from dhtd.errors import WireError
 from dhtd.wire import native_values
 from dhtd.wire.native_fields import are_endpoints, is_integer, is_issued, is_token, read_endpoints, to_endpoints
-from dhtd.wire.native_layout import ID_SIZE, NODE4_SIZE, NODE6_SIZE, to_id
+from dhtd.wire.native_layout import ID_SIZE, NODE4_SIZE, NODE6_SIZE
 from dhtd.wire.reader import Reader
+from dhtd.wire.remembered import Remembered
 
 READ_ERRORS = (ValueError, IndexError, msgpack.UnpackException)
 
@@ -49,17 +47,12 @@ class Unread(NamedTuple):
     behind: int
 
 
-class ResultDecoder:
-    """Reads results.
-
-    It remembers the latest contacts and IDs that it has decoded, `remembered` at most. The same few are named again and
-    again, and one object is faster to make and to compare than many equal ones.
-    """
+class ResultDecoder(Remembered):
+    """Reads results."""
 
     def __init__(self, remembered: int) -> None:
-        self._remembered = remembered
-        self._contacts: dict[bytes, Contact] = {}  # by their wire form
-        self._ids: dict[bytes, Id] = {}
+        """`remembered`: contacts and IDs that it remembers, of each at most."""
+        super().__init__(ID_SIZE, remembered)
 
     def decode_result(self, request: Request, body: object) -> Result:
         """Return the result in a reply's `body`; its form depends on the `request`. Raise `WireError`."""
@@ -107,26 +100,6 @@ class ResultDecoder:
             except native_values.BadValue as bad:
                 raise WireError(f"the value is malformed: {bad}") from None
         return replace(found, held=held, lasts=lasts)
-
-    def _decode_nodes(self, nodes: object, size: int) -> Iterable[Contact]:
-        if type(nodes) is not bytes or len(nodes) % size:
-            raise WireError("the nodes are malformed")
-        known = self._contacts.get
-        packed = [nodes[start : start + size] for start in range(0, len(nodes), size)]
-        return [known(node) or self._new_contact(node) for node in packed]
-
-    def _new_contact(self, node: bytes) -> Contact:
-        if len(self._contacts) >= self._remembered:
-            self._contacts.clear()
-        id = node[:ID_SIZE]
-        contact = self._contacts[node] = Contact(self._ids.get(id) or self._new_id(id), Endpoint(node[ID_SIZE:]))
-        return contact
-
-    def _new_id(self, packed: bytes) -> Id:
-        if len(self._ids) >= self._remembered:
-            self._ids.clear()
-        id = self._ids[packed] = to_id(packed, "big")
-        return id
 
 
 def _renewed(token: object, held: object) -> Renewed:
