@@ -6,7 +6,7 @@ its wire can do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -49,11 +49,26 @@ class PackedContacts:
 Choose = Callable[[Id, Sequence[Endpoint], int], Sequence[Endpoint]]
 
 
+class Sample(NamedTuple):
+    """Some of the keys with records here, `total` in all; others in so many seconds (BEP 51)."""
+
+    keys: Sequence[Id]
+    total: int
+    interval: int
+
+
 class Named(NamedTuple):
-    """The endpoints of an answer to find_value, and what chooses from them where not all fit."""
+    """What an answer names beside contacts.
+
+    - `endpoints` are those of find_value; `choose` chooses from them where not all fit.
+    - `seeds` are those of them that have all of what the key stands for.
+    - `sample` is for a query whose options ask for one.
+    """
 
     endpoints: Sequence[Endpoint] = ()
     choose: Choose | None = None
+    seeds: Collection[Endpoint] = ()
+    sample: Sample | None = None
 
 
 NOTHING: Final = Named()
@@ -166,5 +181,5 @@ class Codec(Protocol):
         It has as many as fit, the first ones. If not all fit, `more` is set.
         """
 
-    def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
-        """Return the datagram."""
+    def encode_error(self, tid: bytes, sender: Id, code: int, text: str, observed: Endpoint | None = None) -> bytes:
+        """Return the datagram. Some wires have the `observed` address of the requester in it."""

@@ -124,3 +124,4 @@ def _shown(text: str) -> str:
 
 
 NATIVE = Keyspace(256)
+MAINLINE = Keyspace(160)

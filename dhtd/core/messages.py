@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeVar, dataclass_transform, final
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id, packed
 from dhtd.core.records import Mutable, Value
 
@@ -85,7 +85,8 @@ class FindValue:
 class Store:
     """The machine that sends this serves `key` on `port`, and renews its session within `lease` seconds.
 
-    A wire without leases has none of the last two: `lease` is 0, and `session` is empty.
+    A wire without leases has neither `lease` nor `session`: one is 0, and the other is empty. There, a `port` of 0 is
+    the one that the datagram comes from, and a seed has all of what the key stands for (BEP 33).
     """
 
     key: Id
@@ -93,6 +94,7 @@ class Store:
     token: bytes
     lease: int
     session: bytes
+    is_seed: bool = False
 
 
 @final
@@ -152,12 +154,14 @@ class Changed:
 class Get:
     """Which value do you hold under `key`, and which nodes do you know nearest to it?
 
-    With a `seq`, a value that is not newer is not wanted, and one that never changes is not either.
+    With a `seq`, a value that is not newer is not wanted, and one that never changes is not either. The `salt` is for
+    ourselves: the answers of some wires have none, and a signed value proves itself only with its salt.
     """
 
     key: Id
     token: bytes | None = None
     seq: int | None = None
+    salt: bytes = b""
 
 
 @final
@@ -272,12 +276,34 @@ def rest_of(request: Find, found: Found) -> Find | None:
 
 @final
 @message
+class Options:
+    """What queries of some wires say beside their request, all of it to the node that answers.
+
+    - `is_read_only`: the sender answers no queries, so it is no contact (BEP 43).
+    - `families`: those of the contacts that it wants; None is its own (BEP 32).
+    - `no_seeds`: endpoints that have all are not wanted. `scrapes`: only how many there are is wanted (BEP 33).
+    - `samples`: some of the keys with records here are wanted, too (BEP 51).
+    """
+
+    is_read_only: bool = False
+    families: frozenset[Family] | None = None
+    no_seeds: bool = False
+    scrapes: bool = False
+    samples: bool = False
+
+
+NO_OPTIONS: Final = Options()
+
+
+@final
+@message
 class Query:
     """A request on its way."""
 
     tid: bytes
     sender: Id
     request: Request
+    options: Options = NO_OPTIONS
 
 
 @final

@@ -206,7 +206,7 @@ class Node:
         if type(message) is BadQuery:
             self.counters.bad_queries += 1
             return self.codec.encode_error(
-                message.tid, self.overlays.own_id_towards(source), message.code, message.text
+                message.tid, self.overlays.own_id_towards(source), message.code, message.text, source
             )
         # 5. Answer it, and learn from it that the node is there: a ping finds out whether it belongs in the table.
         if now >= self.outside.look_at:

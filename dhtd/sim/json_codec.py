@@ -273,7 +273,7 @@ class JsonCodec:
                 return data, len(texts)
             del texts[-1:]
 
-    def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
+    def encode_error(self, tid: bytes, sender: Id, code: int, text: str, observed: Endpoint | None = None) -> bytes:
         """Return the datagram."""
         return dump("error", tid, None if self._is_bare else sender, code, text[:_TEXT_MAX])
 

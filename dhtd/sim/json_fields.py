@@ -12,8 +12,9 @@ from dhtd.core.messages import SESSION_SIZE, VALUE_LASTS, VERSION_MAX, Renewed, 
 from dhtd.core.records import SEQ_MAX, Immutable, Value
 from dhtd.errors import DhtdError, WireError
 from dhtd.wire import native_values
+from dhtd.wire.bad_value import BadValue
 
-BAD: Final = (ValueError, TypeError, LookupError, DhtdError, RecursionError, native_values.BadValue)
+BAD: Final = (ValueError, TypeError, LookupError, DhtdError, RecursionError, BadValue)
 
 _FIND_SIZE: Final = 400  # bytes to which a find query without a token is padded
 

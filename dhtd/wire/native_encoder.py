@@ -221,7 +221,7 @@ class NativeEncoder:
         result = before + array + _BOOL[len(encoded) < len(endpoints)]
         return self._encode_reply(query.tid, sender, observed, result), len(encoded)
 
-    def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
+    def encode_error(self, tid: bytes, sender: Id, code: int, text: str, observed: Endpoint | None = None) -> bytes:
         """Return the datagram."""
         return self._encode(ERROR, tid, sender, code, text)
 

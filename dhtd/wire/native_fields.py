@@ -36,6 +36,7 @@ from dhtd.core.messages import (
 from dhtd.core.records import SEQ_MAX
 from dhtd.errors import WireError
 from dhtd.wire import native_values
+from dhtd.wire.bad_value import BadValue
 from dhtd.wire.native_layout import ID_SIZE, TOKEN_MAX, to_id
 from dhtd.wire.reader import Reader
 
@@ -120,7 +121,7 @@ def to_query(tid: bytes, sender: Id, method: str, args: object) -> Query | BadQu
         return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
     try:
         request = read(args)
-    except native_values.BadValue as bad:
+    except BadValue as bad:
         return BadQuery(tid, sender, bad.code, bad.text)
     if request is None:
         return BadQuery(tid, sender, ERROR_PROTOCOL, "bad arguments")

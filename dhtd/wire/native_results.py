@@ -31,6 +31,7 @@ from dhtd.core.messages import (
 from dhtd.core.records import SEQ_MAX, Value
 from dhtd.errors import WireError
 from dhtd.wire import native_values
+from dhtd.wire.bad_value import BadValue
 from dhtd.wire.native_fields import are_endpoints, is_integer, is_issued, is_token, read_endpoints, to_endpoints
 from dhtd.wire.native_layout import ID_SIZE, NODE4_SIZE, NODE6_SIZE
 from dhtd.wire.reader import Reader
@@ -97,7 +98,7 @@ class ResultDecoder(Remembered):
         else:
             try:
                 held = native_values.to_value(fields)
-            except native_values.BadValue as bad:
+            except BadValue as bad:
                 raise WireError(f"the value is malformed: {bad}") from None
         return replace(found, held=held, lasts=lasts)
 

@@ -21,19 +21,11 @@ from dhtd.core.records import (
     Mutable,
     Value,
 )
+from dhtd.wire.bad_value import BadValue
 from dhtd.wire.native_layout import NIL, array_head, binary, to_id
 from dhtd.wire.reader import Reader
 
 _ELEMENTS: Final = 5  # of a signed value
-
-
-class BadValue(Exception):
-    """A value is not what it should be. Its code is that of the error which says so."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
 
 
 def key_of(value: Value) -> Id:

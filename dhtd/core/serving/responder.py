@@ -177,7 +177,7 @@ class Responder:
         if isinstance(request, Renew):
             return self._renewed(query, request, source, now)
         if not self._codec.traits.tells_more:
-            return self._codec.encode_error(query.tid, self._own_id_towards(source), ERROR_SERVER, "busy")
+            return self._codec.encode_error(query.tid, self._own_id_towards(source), ERROR_SERVER, "busy", source)
         token = self._tokens.issue(source[:-2], self._key(request), now)
         return self._codec.encode_cut(query, self._own_id_towards(source), source, token)
 
@@ -309,4 +309,4 @@ class Responder:
 
     def _refuse(self, query: Query, source: Endpoint, code: int, text: str) -> bytes:
         self._counters.bad_queries += 1
-        return self._codec.encode_error(query.tid, self._own_id_towards(source), code, text)
+        return self._codec.encode_error(query.tid, self._own_id_towards(source), code, text, source)

@@ -85,7 +85,7 @@ class ValueAnswers:
         if refused is None:
             return self._codec.encode_acknowledged(query.tid, own_id, source)
         self._counters.bad_queries += 1
-        return self._codec.encode_error(query.tid, own_id, refused.code, refused.text)
+        return self._codec.encode_error(query.tid, own_id, refused.code, refused.text, source)
 
     def _hold(self, request: Put, source: Endpoint, now: float) -> Refused | None:
         outcome = self._values.put(request, source[:-2], now, partial(self._verify, source, now))
