@@ -24,6 +24,8 @@ class Traits:
     - `requests`: the kinds of requests that the wire has.
     - `token_from`: the finds that are answered with a token for a store. FindValue is always one of them.
     - `tells_more`: an answer says if something was left out, and the same find with a token brings the rest.
+    - `tells_lasts`: a put, and an answer with a value, say for how long it is held. On other wires only its owner puts
+      it again, since nobody else knows for how long.
     """
 
     keyspace: Keyspace
@@ -31,6 +33,7 @@ class Traits:
     requests: frozenset[type[Request]]
     token_from: frozenset[type[FindNode | FindValue]]
     tells_more: bool
+    tells_lasts: bool = True
 
     def find_for_token(self, key: Id) -> FindNode | FindValue:
         """Return a request that is answered with a token for `key`. FindNode is preferred, for its shorter answers."""

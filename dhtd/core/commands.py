@@ -159,15 +159,16 @@ class Commands:
             self._settle(now)
         return op
 
-    def get(self, key: Id, now: float, *, signed: bool = False, thorough: bool = False) -> Handle:
+    def get(self, key: Id, now: float, *, signed: bool = False, thorough: bool = False, salt: bytes = b"") -> Handle:
         """Find the value under `key`; `GetProgress` at each better one, ends with `GetDone`.
 
         - Only a `signed` value counts, where that is said: others can put an unsigned one in its way.
         - A `thorough` get finds all holders. Else a value that never changes ends it.
+        - `salt` is that of a signed value.
         """
         self.check_free()
         op, report = self._handles.begin(), self._operations.report_to(self._told)
-        reading = self._asking[op] = self._values.read(op, Wanted(key, signed, thorough), report, now)
+        reading = self._asking[op] = self._values.read(op, Wanted(key, signed, thorough, salt), report, now)
         try:
             self._waiting.begin(reading, Patience.SOME, now)
         finally:

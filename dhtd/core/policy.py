@@ -138,7 +138,9 @@ class Policy:
     value_republish: float = 45 * 60.0  # own values are published again after so long; jittered
     value_retry: float = 15.0  # after a publication that too few nodes took; doubles up to value_retry_max
     value_retry_max: float = 5 * 60.0
-    replicate: float = 60 * 60.0  # a holder that has not heard a value for so long stores it at the nearest; jittered
+    replicate: float = (
+        60 * 60.0
+    )  # a holder that has not heard a value for so long stores it at the nearest; jittered; 0 is never
     replicating: int = 8  # values at once
     caches: int = 1  # nodes on the way that lack what was got, and are given it; 0 is off
 
@@ -168,6 +170,9 @@ class Policy:
     datagram_value_max: int = 1_280  # with a value: one near its largest leaves no room for anything else
     datagram_received_max: int = 2_048  # bytes; larger ones are dropped unread
     amplification: int = 3  # without a valid token, a query brings at most this many times its bytes
+    spare_bytes: float = 0.0  # a second, beyond that, to all sources; 0 is none
+    spare_bytes_per_source: float = 0.0
+    spare_burst: float = 4.0  # seconds' worth of these that may be sent at once
     rate_limit: float = 256.0  # queries a second and source; 0 is off
     rate_limit_total: float = 131_072.0  # from all sources together; 0 is off
     rate_burst: float = 2.0  # seconds' worth of queries that may come at once
@@ -175,6 +180,8 @@ class Policy:
     rate_sources: int = 4_096  # sources that are limited one by one; further ones share
     rate_cells: int = 65_536  # this many cells
     proved_cells: int = 4_096  # and sources above their limit with a proved sender share this many
+    pace: float = 0.0  # queries a second of ours to one public IP address; more wait; 0 is no limit
+    pace_burst: int = 10  # that are sent at once
 
     # Our own address
     external_votes: int = 16  # distinct networks that have a vote on our own address
@@ -183,5 +190,31 @@ class Policy:
     outside_memory: float = 10 * 60.0  # an address that we wrote to so lately may be let in by a NAT or firewall
     outside_lasts: float = 60 * 60.0  # to have been reached from outside says something for so long
 
+    # Keys that are told to those who count them (BEP 51)
+    sample_keys: int = 20  # in one answer, at most
+    sample_interval: float = 60 * 60.0  # others after so long
+
 
 DEFAULT = Policy()
+
+# The Mainline network: what its clients expect, and what they put up with.
+MAINLINE = Policy(
+    query_timeout=5.0,
+    token_rotation=5 * 60.0,
+    store_expiry=45 * 60.0,
+    republish=15 * 60.0,
+    republish_first=15 * 60.0,
+    patrol=0.0,
+    values=2_000,
+    values_per_source=16,
+    replicate=0.0,
+    caches=0,
+    datagram_sent_max=1_024,
+    datagram_value_max=1_452,
+    amplification=4,
+    spare_bytes=128 * 1_024.0,
+    spare_bytes_per_source=2 * 1_024.0,
+    rate_limit=16.0,
+    rate_limit_total=2_000.0,
+    pace=2.0,
+)

@@ -94,6 +94,11 @@ def supersedes(one: Value, other: Value) -> bool:
     return False
 
 
+def salt_of(value: Value) -> bytes:
+    """Return the salt of a value: none, where it has none."""
+    return value.salt if isinstance(value, Mutable) else b""
+
+
 class RecordKey(bytes):
     """What a record is found by: its kind, its key, and its place among the records of that kind under the key.
 

@@ -22,6 +22,7 @@ TRAITS: Final = Traits(
     requests=frozenset((Ping, FindNode, FindValue, Store, Get, Put)),
     token_from=frozenset((FindValue,)),
     tells_more=False,
+    tells_lasts=False,
 )
 
 _REMEMBERED = 2_048  # contacts, of 300 bytes each: the neighbours of many targets

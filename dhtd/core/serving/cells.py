@@ -35,11 +35,23 @@ class Cells:
 
     def allows(self, source: bytes, now: float) -> bool:
         """Whether a query is within the rate of the source's cell; then it counts."""
-        digest = blake2b(source, key=self._key, digest_size=_INDEX_SIZE).digest()
-        cell = int.from_bytes(digest, "big") % len(self._due)
+        cell = self._cell(source)
         due = max(now, self._due[cell])
         if due - now > self._allowance:
             return False
         self._due[cell] = due + self._interval
         self.settled_at = now + self._allowance + self._interval
         return True
+
+    def spare(self, source: bytes, now: float) -> float:
+        """Return how many queries at once are within the rate of the source's cell."""
+        return (self._allowance - max(0.0, self._due[self._cell(source)] - now)) / self._interval
+
+    def charge(self, source: bytes, queries: int, now: float) -> None:
+        """Count so many queries, within the rate or not. A cell never owes more than its allowance."""
+        cell = self._cell(source)
+        self._due[cell] = min(max(now, self._due[cell]) + queries * self._interval, now + self._allowance)
+
+    def _cell(self, source: bytes) -> int:
+        digest = blake2b(source, key=self._key, digest_size=_INDEX_SIZE).digest()
+        return int.from_bytes(digest, "big") % len(self._due)

@@ -26,6 +26,7 @@ from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
     METHODS,
+    NO_OPTIONS,
     Changed,
     Contact,
     Find,
@@ -43,6 +44,8 @@ from dhtd.core.messages import (
 )
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.serving.asides import Asides
+from dhtd.core.serving.byte_budget import ByteBudget
 from dhtd.core.serving.endpoint_sample import EndpointSample
 from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
 from dhtd.core.serving.rooms import Rooms
@@ -66,6 +69,7 @@ class Responder:
     __slots__ = (
         "_answers",
         "_answers_by_family",
+        "_asides",
         "_choice",
         "_codec",
         "_counters",
@@ -102,7 +106,9 @@ class Responder:
         self._width = codec.traits.keyspace.width
         self._without_token = FindNode not in codec.traits.token_from  # find_node is answered so
         ping = codec.encode_query(bytes(codec.traits.tid_size), self._own_id, Ping())
-        self.rooms = rooms = Rooms(policy, len(ping))
+        budget = ByteBudget(policy, rng, now) if policy.spare_bytes else None
+        self.rooms = rooms = Rooms(policy, len(ping), budget)
+        self._asides = Asides(store, policy, rng)
         answers = [overlay.state.answers for overlay in overlays]
         # A node of one family does not look up at each find what belongs to which family:
         self._answers = answers[0] if len(answers) == 1 else None
@@ -153,6 +159,7 @@ class Responder:
     def slept(self, seconds: float) -> None:
         """Take the tokens that were given as so much older."""
         self._tokens.slept(seconds)
+        self._asides.slept(seconds)
 
     def is_proved(self, request: Request, source: Endpoint, now: float) -> bool:
         """Whether `request` shows a token for its key that was sent to this address."""
@@ -211,8 +218,8 @@ class Responder:
         room = rooms.whole
         if not proved:
             room = rooms[size]
-            if endpoints and room.limit < rooms.sent_max:
-                room = rooms.all_of(size)  # what is kept for a ping is of more use to endpoints
+            if (endpoints or query.options is not NO_OPTIONS) and room.limit < rooms.sent_max:
+                room = rooms.most(size, source, rooms.sent_max, now)
         # 4. A token, so that it may store here; none, if its store would be refused.
         refuses = self.store.is_crowded and self.store.refuses_newcomer(target, ip, now)
         if refuses or (self._without_token and type(query.request) is FindNode):
@@ -221,7 +228,12 @@ class Responder:
             issued = self._tokens.issue(ip, key, now)
         # 5. The endpoints under the key: the codec takes as many as there is room for.
         named = Named(endpoints, self._choose) if endpoints else NOTHING
-        return self._codec.encode_found(query, own_id, source, issued, packed, room, named, others)
+        if query.options is not NO_OPTIONS:
+            named = self._asides.named(query, named, now)
+        answer = self._codec.encode_found(query, own_id, source, issued, packed, room, named, others)
+        if rooms.budget is not None:
+            rooms.charge(size, source, len(answer), now)
+        return answer
 
     def _choose(self, key: Id, endpoints: Sequence[Endpoint], most: int) -> Sequence[Endpoint]:
         """Return so many of the endpoints under a key, others each time: there is no room for all."""
@@ -234,7 +246,7 @@ class Responder:
         if not tokens.is_valid(request.token, ip, key.to_bytes(self._width, "big"), now):
             return self._refuse(query, source, ERROR_PROTOCOL, "bad token")
         # 2. Was this very datagram taken before?
-        endpoint = source.with_port(request.port)
+        endpoint = source.with_port(request.port) if request.port else source
         verdict = self._replays.take(query.tid, request, ip, tokens.generation)
         match verdict:
             # 3. No: do it. The quotas of the store may refuse it.
@@ -242,7 +254,9 @@ class Responder:
                 if type(request) is Withdraw:
                     self.store.remove(key, endpoint, request.session)
                 else:
-                    outcome = self.store.put(key, endpoint, request.session, request.lease, now)
+                    outcome = self.store.put(
+                        key, endpoint, request.session, request.lease, now, is_seed=request.is_seed
+                    )
                     if isinstance(outcome, QuotaReached):
                         self._counters.caps_hit[outcome.cap] += 1
                         return self._refuse(query, source, ERROR_SERVER, outcome.text)

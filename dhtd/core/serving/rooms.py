@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dhtd.core.codec import Room
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import Policy
+from dhtd.core.serving.byte_budget import ByteBudget
 
 
 class Rooms(dict[int, Room]):
-    """The room for an answer to a stranger, by the size of its query; made where it is missing."""
+    """The room for an answer to a stranger, by the size of its query; made where it is missing.
 
-    __slots__ = ("_amplification", "ping_size", "sent_max", "whole")
+    `budget`: for what is longer than that, on a wire on which no stranger can prove itself.
+    """
 
-    def __init__(self, policy: Policy, ping_size: int) -> None:
+    __slots__ = ("_amplification", "budget", "ping_size", "sent_max", "whole")
+
+    def __init__(self, policy: Policy, ping_size: int, budget: ByteBudget | None = None) -> None:
         """Begin with none. `ping_size`: bytes of a ping of ours."""
         super().__init__()
+        self.budget = budget
         self._amplification = policy.amplification
         self.ping_size = ping_size
         self.sent_max = policy.datagram_sent_max
@@ -26,6 +32,16 @@ class Rooms(dict[int, Room]):
         room = self[size] = Room(self.sent_max if limit >= self.sent_max else limit - self.ping_size)
         return room
 
-    def all_of(self, size: int) -> Room:
-        """Return this room with the part that is kept for a ping."""
-        return Room(self._amplification * size)
+    def most(self, size: int, source: Endpoint, limit: int, now: float) -> Room:
+        """Return the room for an answer that has more to say than contacts: `limit` bytes at most.
+
+        What is kept for a ping is of more use there. A budget has bytes beside.
+        """
+        spare = 0 if self.budget is None else self.budget.spare(source, now)
+        return Room(min(limit, self._amplification * size + spare))
+
+    def charge(self, size: int, source: Endpoint, sent: int, now: float) -> None:
+        """Take from the budget what an answer of `sent` bytes has more than its query allows."""
+        more = sent - self._amplification * size
+        if self.budget is not None and more > 0:
+            self.budget.charge(source, more, now)

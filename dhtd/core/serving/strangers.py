@@ -40,7 +40,9 @@ class Strangers:
         Whether the node belongs in the table is asked last: it costs most, and of a busy node's strangers few get so
         far.
         """
-        # 1. Is there a ping left for it? For most strangers of a busy node there is none.
+        # 1. Is there a ping left for it? For most strangers of a busy node there is none. A read-only one needs none.
+        if query.options.is_read_only:
+            return
         request = query.request
         shows_nothing = type(request) is FindNode and request.token is None  # as most of them do
         if shows_nothing and (cap := self.pings.anybody.cap_reached(now)) is not None:

@@ -31,7 +31,18 @@ if TYPE_CHECKING:
 class ValueAnswers:
     """Answers with values, and takes them."""
 
-    __slots__ = ("_answers", "_codec", "_counters", "_limit", "_overlays", "_rooms", "_tokens", "_values", "_width")
+    __slots__ = (
+        "_answers",
+        "_codec",
+        "_counters",
+        "_limit",
+        "_overlays",
+        "_rooms",
+        "_tokens",
+        "_value_max",
+        "_values",
+        "_width",
+    )
 
     def __init__(
         self,
@@ -59,6 +70,7 @@ class ValueAnswers:
         self._tokens = tokens
         self._values = values
         self._width = codec.traits.keyspace.width
+        self._value_max = policy.datagram_value_max
         rate, total = policy.signatures_per_source, policy.signatures
         self._limit = RateLimit(policy, rng, overlays.answers_us, rate=rate, total=total)
 
@@ -67,12 +79,16 @@ class ValueAnswers:
         key, ip = request.key.to_bytes(self._width, "big"), source[:-2]
         proved = request.token is not None and self._tokens.is_valid(request.token, ip, key, now)
         room = self._rooms.whole if proved else self._rooms[size]
+        if self._rooms.budget is not None:
+            room = self._rooms.most(size, source, self._value_max, now)
         answers, of_others, own_id = self._answers[len(source)]
         packed = answers.packed_for(source, request.key)
         others = None if of_others is None else of_others.packed_for(source, request.key)
         token = b"" if self._values.held.refuses_newcomer(request.key, ip) else self._tokens.issue(ip, key, now)
         held, lasts = self._values.answer(request, now)
-        return self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
+        answer = self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
+        self._rooms.charge(size, source, len(answer), now)
+        return answer
 
     def put(self, query: Query, request: Put, source: Endpoint, now: float) -> bytes:
         """Hold a value, if its sender has proved its address, or say why not."""

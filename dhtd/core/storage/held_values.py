@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SWEPT: Final = 256  # values that one `sweep` looks at, at most
 _KIB: Final = 1_024
+_NEVER: Final = 2**62  # seconds
 _JITTER: Final = 0.25  # of the time after which a value is replicated: of K holders one comes first
 
 Verify = Callable[[Value], Refused | QuotaReached | None]
@@ -280,6 +281,8 @@ class HeldValues:
         return (self._own_id ^ unpacked(key)).bit_length()
 
     def _replicate_at(self, now: float) -> int:
+        if not self._policy.replicate:
+            return _NEVER
         return int(now + self._policy.replicate * (1 + _JITTER * self._rng.random()))
 
 

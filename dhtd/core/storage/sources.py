@@ -5,6 +5,8 @@ A source is an IPv4 address, or a network of IPv6 (see `source_group`). A lease 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from dhtd.core.endpoint import source_group
 from dhtd.core.storage.fair_shares import FairShares
 from dhtd.core.storage.leases import SESSION_KEPT, Entry, Lease
@@ -124,6 +126,35 @@ class Crowd:
         """Return the record that gives way to a new one from this address, if one does. Changes nothing."""
         source = self.shares.loser(len(self._sources.get(_source(ip), ())))
         return None if source is None else next(iter(self._sources[source]))
+
+
+class Crowds(dict[bytes, Crowd]):
+    """The crowds of keys at their quota, and until they are half full, by packed key."""
+
+    __slots__ = ("_quota",)
+
+    def __init__(self, quota: int) -> None:
+        """`quota`: records under one key."""
+        super().__init__()
+        self._quota = quota
+
+    def add(self, entry: Entry, records: Collection[Entry]) -> None:
+        """A key has a new record, and these in all."""
+        key = entry[1]
+        if key in self:
+            self[key].add(entry)
+        elif len(records) >= self._quota:
+            crowd = self[key] = Crowd()
+            for each in records:
+                crowd.add(each)
+
+    def drop(self, entry: Entry, left: int) -> None:
+        """A key has lost a record, and has so many left."""
+        crowd = self.get(entry[1])
+        if crowd is not None:
+            crowd.drop(entry)
+            if left <= self._quota // 2:
+                del self[entry[1]]
 
 
 def _source(ip: bytes) -> bytes:

@@ -34,7 +34,7 @@ from dhtd.core.storage.held_record import HeldRecord
 from dhtd.core.storage.held_scopes import HeldScopes
 from dhtd.core.storage.leases import SESSION_KEPT, Entry, Lease, Reminder, kept
 from dhtd.core.storage.outcomes import EVICTED_BY, REFUSED_BY, STORED, QuotaReached, Stored
-from dhtd.core.storage.sources import Crowd, Sources
+from dhtd.core.storage.sources import Crowds, Sources
 from dhtd.core.storage.wheel import Wheel
 
 SWEPT: Final = 256  # records that one `sweep` looks at, at most: a full store of one age takes 0.6 s
@@ -68,7 +68,7 @@ class HeldRecords:
         self._held: dict[bytes, Entry | dict[bytes, Entry]] = {}
         self._doubles = 0  # records with a session in their place
         self._sources = Sources()
-        self._crowds: dict[bytes, Crowd] = {}  # of keys at their quota, and until they are half full
+        self._crowds = Crowds(policy.store_entries_per_key)
         self._wheel: Wheel[Lease | Reminder] = Wheel()
         self._expiring: Lease | Reminder | None = None  # it has expired, and some of its records are dropped already
         self._until = 0.0  # the latest expiry: an object that many leases share
@@ -97,13 +97,15 @@ class HeldRecords:
 
     # Stores and renewals
 
-    def put(self, key: Id, endpoint: Endpoint, session: bytes, lease: int, now: float) -> Stored | QuotaReached:
+    def put(
+        self, key: Id, endpoint: Endpoint, session: bytes, lease: int, now: float, *, is_seed: bool = False
+    ) -> Stored | QuotaReached:
         """Hold a peer at `endpoint` under `key`, and all records of its session, for `lease` seconds from now.
 
         Without a session, on a wire that has none, hold this record for `store_expiry` seconds.
         """
         seconds = lease if session else int(self._policy.store_expiry)
-        return self._hold(packed(key), endpoint, kept(session), seconds, now)
+        return self._hold(packed(key), endpoint, kept(session), seconds, now, is_seed=is_seed)
 
     def restore(self, held: HeldRecord, now: float) -> Stored | QuotaReached:
         """Hold a record of an earlier run for one lease of grace: its owner may have renewed it since it was saved.
@@ -142,6 +144,10 @@ class HeldRecords:
             return [held[2]] if held[0].expires_at > now else []
         endpoints = [endpoint for lease, _, endpoint in held.values() if lease.expires_at > now]
         return list(dict.fromkeys(endpoints)) if self._doubles else endpoints
+
+    def seeds(self, key: Id) -> list[Endpoint]:
+        """Return the endpoints of the peers under `key` that have all of what it stands for."""
+        return [endpoint for lease, _, endpoint in self._records(packed(key)) if lease.is_seed]
 
     def is_scoped(self, key: Id, asked_by: Endpoint) -> bool:
         """Whether some endpoints under `key` may mean another machine, or none, to the node at `asked_by`."""
@@ -216,7 +222,15 @@ class HeldRecords:
         return held if held is not None and held[2] == endpoint and held[0].session == session else None
 
     def _hold(
-        self, key: bytes, endpoint: Endpoint, session: int | None, seconds: int, now: float, *, restored: bool = False
+        self,
+        key: bytes,
+        endpoint: Endpoint,
+        session: int | None,
+        seconds: int,
+        now: float,
+        *,
+        restored: bool = False,
+        is_seed: bool = False,
     ) -> Stored | QuotaReached:
         # A known record is renewed. Its lease on disk is changed if it is another one.
         entry = self._find(key, endpoint, session)
@@ -226,6 +240,7 @@ class HeldRecords:
             if entry[0].seconds != seconds:
                 self.changed.note(key)
             self._prolong(entry[0], seconds, now)
+            entry[0].is_seed = is_seed
             return STORED
         # A new one needs room: of expired records first, and then of a source with more.
         outcome = STORED
@@ -248,13 +263,15 @@ class HeldRecords:
             self._wheel.file(lease, lease.expires_at, now)
         elif not restored or now + seconds > lease.expires_at:
             self._prolong(lease, seconds, now)
+        lease.is_seed = is_seed
         entry = self._keep(lease, key, endpoint)
         if not self._size:
             self.filled_at = now
         self._size += 1
         self._scopes.add(key, endpoint)
         self._sources.add(entry)
-        self._note_crowd(entry)
+        self._crowds.add(entry, self._records(key))
+        self.is_crowded = bool(self._crowds) or self._size >= self._policy.store_entries
         if not restored:
             self.changed.note(key)
         return outcome
@@ -304,24 +321,9 @@ class HeldRecords:
         self._size -= 1
         self._scopes.drop(key, endpoint)
         self._sources.drop(entry)
-        crowd = self._crowds.get(key)
-        if crowd is not None:
-            crowd.drop(entry)
-            if len(self._records(key)) <= self._policy.store_entries_per_key // 2:
-                del self._crowds[key]
+        self._crowds.drop(entry, len(self._records(key)))
         self.is_crowded = bool(self._crowds) or self._size >= self._policy.store_entries
         self.changed.note(key)
-
-    def _note_crowd(self, entry: Entry) -> None:
-        """Count a new record under a key that is or becomes full, and note whether anything is full."""
-        key, policy = entry[1], self._policy
-        if key in self._crowds:
-            self._crowds[key].add(entry)
-        elif len(self._records(key)) >= policy.store_entries_per_key:
-            crowd = self._crowds[key] = Crowd()
-            for each in self._records(key):
-                crowd.add(each)
-        self.is_crowded = bool(self._crowds) or self._size >= policy.store_entries
 
     def _used_up(self, key: bytes, endpoint: Endpoint) -> str | None:
         """Return the quota that leaves no room for another record, if one does."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact, Error, Found, Get, Put, Result
 from dhtd.core.querying.requester import Asked, Requester
-from dhtd.core.records import Immutable, Mutable
+from dhtd.core.records import Immutable, Mutable, salt_of
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.timers import Timers
 from dhtd.core.values.known_values import KnownValues
@@ -69,7 +69,7 @@ class HandingOn:
     def met(self, contact: Contact, now: float) -> None:
         """A contact is new."""
         overlay = self._overlays.of(contact.endpoint)
-        if overlay is None or not len(self._held) or len(self._came) >= _MOST:
+        if overlay is None or not self._requester.traits.tells_lasts or not len(self._held) or len(self._came) >= _MOST:
             return
         if contact in overlay.state.closest(overlay.own_id, _NEAR * self._requester.policy.k):
             stays = self._requester.policy.newcomer_stays
@@ -119,7 +119,7 @@ class HandingOn:
         if known is None or known[1] < _LEAST:
             return
         value, _ = known
-        request = Get(key, None, 0 if isinstance(value, Immutable) else value.seq)
+        request = Get(key, None, 0 if isinstance(value, Immutable) else value.seq, salt_of(value))
         self._ask(request, contact, now)
 
     def _ask(self, request: Get | Put, contact: Contact, now: float) -> None:

@@ -19,7 +19,7 @@ from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
-from dhtd.core.records import Immutable, Mutable, Value, supersedes
+from dhtd.core.records import Immutable, Mutable, Value, salt_of, supersedes
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.values.verifier import Verifier
 
@@ -85,7 +85,7 @@ class Placement:
             patient=True,
             thorough=True,
             regional=True,
-            request=Get(order.key, None, _seq(order.value)),
+            request=Get(order.key, None, _seq(order.value), salt_of(order.value)),
             reader=self,
         )
         self._targets: dict[int, list[Contact]] = {}  # by family: nodes not asked yet, the farthest first

@@ -34,11 +34,13 @@ class Wanted(NamedTuple):
 
     - Where it is `signed`, others can put nothing in its way: see `records.supersedes`.
     - A `thorough` get finds all that hold the value, also if it never changes.
+    - `salt`: that of a signed value, for wires whose answers have none.
     """
 
     key: Id
     signed: bool = False
     thorough: bool = False
+    salt: bytes = b""
 
 
 class Reading:
@@ -91,7 +93,7 @@ class Reading:
             patient=True,
             thorough=True,
             regional=True,
-            request=Get(wanted.key),
+            request=Get(wanted.key, salt=wanted.salt),
             reader=self,
         )
         self._known = known if known is not None and self._is_wanted(known[0]) else None
@@ -213,6 +215,8 @@ class Reading:
             for contact in closest(self._held, key, len(self._held)):
                 held = self._held[contact]
                 if len(contact.endpoint) != overlay.family or not (held is None or supersedes(best, held)):
+                    continue
+                if held is None and not self._requester.traits.tells_lasts:
                     continue
                 between = self._between(overlay, contact)
                 if not between:

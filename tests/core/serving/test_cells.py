@@ -63,3 +63,14 @@ def test_cells_know_when_none_will_owe_anything() -> None:
     while cells.allows(SOURCE, 13.0):
         pass
     assert cells.settled_at == 13.0 + 6.0 + 2.0
+
+
+def test_what_is_spare_is_what_a_charge_leaves() -> None:
+    cells = make()
+    assert cells.spare(SOURCE, 10.0) == 3
+    cells.charge(SOURCE, 2, 10.0)
+    assert cells.spare(SOURCE, 10.0) == 1
+    assert cells.spare(SOURCE, 12.0) == 2
+    cells.charge(SOURCE, 50, 12.0)
+    assert cells.spare(SOURCE, 12.0) == 0
+    assert cells.spare(SOURCE, 18.0) == 3  # it owes no more than six seconds' worth

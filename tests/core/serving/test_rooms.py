@@ -9,6 +9,7 @@ import pytest
 from dhtd.core.codec import Room
 from dhtd.core.policy import DEFAULT
 from dhtd.core.serving.rooms import Rooms
+from tests.core.small import endpoint
 
 PING = 50
 ROOMS = Rooms(replace(DEFAULT, amplification=3, datagram_sent_max=1_200), PING)
@@ -22,8 +23,9 @@ def test_a_stranger_gets_thrice_its_query(size: int, room: int) -> None:
 
 
 def test_what_is_kept_for_a_ping_can_be_used() -> None:
-    assert ROOMS.all_of(60) == Room(180)
-    assert ROOMS.all_of(399) == Room(1_197)
+    assert ROOMS.most(60, endpoint(1), 1_200, 0.0) == Room(180)
+    assert ROOMS.most(399, endpoint(1), 1_200, 0.0) == Room(1_197)
+    assert ROOMS.most(399, endpoint(1), 1_000, 0.0) == Room(1_000)
 
 
 def test_a_proved_address_gets_a_whole_datagram() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from dhtd.core.events import GetDone, Handle
 from dhtd.core.ids import Id
@@ -146,7 +147,7 @@ def take(bench: Bench, sent: Sent) -> None:
     bench.pong(sent, id_of(sent))
 
 
-def begun(bench: Bench, key: Id = KEY, **options: bool) -> tuple[Handle, dict[int, Sent]]:
+def begun(bench: Bench, key: Id = KEY, **options: Any) -> tuple[Handle, dict[int, Sent]]:
     """Get a value, and return the handle and the gets that go out."""
     op = bench.node.commands.get(key, bench.now, **options)
     return op, gets(bench)

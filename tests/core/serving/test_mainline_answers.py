@@ -1,0 +1,232 @@
+"""What a node of the Mainline network answers: to whom, how much, and what it holds for others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import MAINLINE as KEYSPACE
+from dhtd.core.ids import Id
+from dhtd.core.messages import Contact
+from dhtd.core.node import Node
+from dhtd.core.policy import MAINLINE
+from dhtd.core.records import Immutable
+from dhtd.wire import bep33
+from tests.core.mainline import CODEC, KEY, POLICY, announce, answered, key, make, packed, result
+
+STRANGER = Endpoint.parse("198.51.100.7:6881")
+STRANGER6 = Endpoint.parse("[2001:db8:7::1]:6881")
+MANY = 60
+
+
+def public(number: int) -> Endpoint:
+    return Endpoint.of(f"203.0.{number}.1", 6881)
+
+
+def known(node: Node, family: Family = Family.IPV4, count: int = 8) -> None:
+    """Put contacts into the table."""
+    overlay = node.overlays[family]
+    for number in range(count):
+        at = public(number) if family is Family.IPV4 else Endpoint.of(f"2001:db8:{number:x}::1", 6881)
+        overlay.state.answered(Contact(KEYSPACE.digest(b"%d" % number), at), 0.1, 0.0)
+
+
+def announced(count: int, policy: object = POLICY) -> Node:
+    """Return a node with contacts, and with so many peers under one key."""
+    assert isinstance(policy, type(POLICY))
+    node = make(policy)
+    known(node)
+    for number in range(count):
+        announce(node, public(100 + number))
+    return node
+
+
+def test_a_peer_is_at_its_port() -> None:
+    node = make()
+    announce(node, public(1), port=80)
+    assert result(node, b"get_peers", key(), STRANGER)[b"values"] == [public(1).with_port(80)]
+
+
+def test_an_implied_port_is_the_one_it_comes_from() -> None:
+    node = make()
+    announce(node, public(1), port=80, implied_port=1)
+    assert result(node, b"get_peers", key(), STRANGER)[b"values"] == [public(1)]
+
+
+def test_a_peer_is_kept_for_45_minutes() -> None:
+    node = make()
+    announce(node, public(1))
+    announce(node, public(2), now=1_500.0)
+    assert result(node, b"get_peers", key(), STRANGER, 2_699.0)[b"values"] == [public(1), public(2)]
+    assert result(node, b"get_peers", key(), STRANGER, 2_700.0)[b"values"] == [public(2)]
+
+
+def test_a_token_is_good_for_five_minutes() -> None:
+    node = make()
+    token = result(node, b"get_peers", key(), STRANGER)[b"token"]
+    args = {**key(), b"port": 80, b"token": token}
+    assert b"id" in result(node, b"announce_peer", args, STRANGER, 299.0)
+    late = answered(node, packed(b"announce_peer", args), STRANGER, 700.0)
+    assert late is not None
+    assert (late[b"e"][0], late[b"ip"]) == (203, STRANGER)
+
+
+# Seeds
+
+
+def test_seeds_are_left_out_where_they_are_not_wanted() -> None:
+    node = make()
+    announce(node, public(1), port=80, seed=1)
+    announce(node, public(2), port=80)
+    both = [public(1).with_port(80), public(2).with_port(80)]
+    assert result(node, b"get_peers", key(), STRANGER)[b"values"] == both
+    assert result(node, b"get_peers", {**key(), b"noseed": 1}, STRANGER)[b"values"] == both[1:]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_peer_becomes_a_seed_or_none(order: tuple[int, ...]) -> None:
+    node = make()
+    for is_seed in order:
+        announce(node, public(1), port=80, seed=is_seed)
+        found = result(node, b"get_peers", {**key(), b"noseed": 1}, STRANGER)
+        assert (b"values" in found) == (not is_seed)
+
+
+def test_a_scrape_counts_both() -> None:
+    node = make(replace(POLICY, rate_limit=0.0))
+    for number in range(30):
+        announce(node, public(number), port=80, seed=int(number < 10))
+    found = result(node, b"get_peers", {**key(), b"scrape": 1}, STRANGER)
+    assert round(bep33.estimate(found[b"BFpe"])) == 20
+    assert round(bep33.estimate(found[b"BFsd"])) == 10
+    assert b"values" not in found
+
+
+def test_options_of_other_queries_change_nothing() -> None:
+    node = announced(2)
+    target = {b"target": KEYSPACE.to_bytes(KEY)}
+    assert result(node, b"find_node", {**target, b"scrape": 1}, STRANGER).keys() == {b"id", b"nodes"}
+    assert result(node, b"get_peers", {**key(), b"bs": 1}, STRANGER)[b"values"]
+
+
+# Samples
+
+
+def test_a_sample_is_the_same_for_an_hour() -> None:
+    node = make(replace(POLICY, rate_limit=0.0))
+    keys = [KEYSPACE.digest(b"%d" % number) for number in range(MANY)]
+    for number, each in enumerate(keys):
+        announce(node, public(number), each)
+    ask = (b"sample_infohashes", {b"target": KEYSPACE.to_bytes(KEY)})
+    first = result(node, *ask, STRANGER)
+    assert (first[b"num"], first[b"interval"]) == (MANY, 3_600)
+    names = [first[b"samples"][at : at + 20] for at in range(0, len(first[b"samples"]), 20)]
+    assert len(names) == POLICY.sample_keys
+    assert set(names) <= set(map(KEYSPACE.to_bytes, keys))
+    later = result(node, *ask, public(9), 1_000.0)
+    assert (later[b"samples"], later[b"interval"]) == (first[b"samples"], 2_600)
+    node.machine.slept(1_600.0, 1_000.0)
+    assert result(node, *ask, STRANGER, 1_000.0)[b"interval"] == 1_000
+    assert result(node, *ask, STRANGER, 2_001.0)[b"samples"] != first[b"samples"]
+
+
+def test_a_node_that_holds_nothing_samples_nothing() -> None:
+    found = result(make(), b"sample_infohashes", {b"target": KEYSPACE.to_bytes(KEY)}, STRANGER)
+    assert (found[b"num"], found[b"samples"]) == (0, b"")
+
+
+# Families
+
+
+def test_both_families_are_named_if_both_are_wanted() -> None:
+    node = make(POLICY, Family.IPV4, Family.IPV6)
+    known(node)
+    known(node, Family.IPV6)
+    want = {b"want": [b"n4", b"n6"]}
+    for source, own in ((STRANGER, b"nodes"), (STRANGER6, b"nodes6")):
+        assert result(node, b"get_peers", key(), source).keys() == {b"id", own, b"token"}
+        assert result(node, b"get_peers", {**key(), **want}, source).keys() == {b"id", b"nodes", b"nodes6", b"token"}
+        found = result(node, b"get", {b"target": KEYSPACE.to_bytes(KEY), **want}, source)
+        assert found.keys() == {b"id", b"nodes", b"nodes6", b"token"}
+
+
+# How much
+
+
+def size_of(node: Node, data: bytes, source: Endpoint, now: float = 0.0) -> int:
+    answer = node.handle_datagram(data, source, now)
+    return 0 if answer is None else len(answer)
+
+
+def test_a_stranger_gets_four_times_its_query_and_a_budget() -> None:
+    node = announced(MANY, replace(POLICY, rate_limit=0.0, rate_limit_total=0.0))
+    query = packed(b"get_peers", key())
+    sizes = [size_of(node, query, STRANGER, 100.0) for _ in range(400)]
+    assert sizes[0] > 4 * len(query)
+    assert min(sizes) > 3 * len(query)  # contacts and a token are there in any case
+    budget = POLICY.spare_bytes_per_source * POLICY.spare_burst
+    assert sum(sizes) <= 400 * 4 * len(query) + budget
+    assert sum(size - 4 * len(query) for size in sizes if size > 4 * len(query)) > 0.9 * budget
+    # After a while there is more.
+    assert size_of(node, query, STRANGER, 104.0) == sizes[0]
+
+
+def test_all_strangers_share_a_budget() -> None:
+    policy = replace(POLICY, rate_limit=0.0, rate_limit_total=0.0)
+    node, query = announced(MANY, policy), packed(b"get_peers", key())
+    sources = [Endpoint.of(f"203.{number // 250}.{number % 250}.9", 6881) for number in range(2_000)]
+    more = sum(max(0, size_of(node, query, source, 100.0) - 4 * len(query)) for source in sources)
+    assert more <= policy.spare_bytes * policy.spare_burst
+
+
+def test_a_long_value_comes_out_of_the_budget() -> None:
+    node = make(replace(POLICY, rate_limit=0.0, rate_limit_total=0.0))
+    known(node)
+    value = Immutable(b"990:" + bytes(990))
+    target = {b"target": KEYSPACE.to_bytes(CODEC.key_of(value))}
+    token = result(node, b"get", target, public(1))[b"token"]
+    assert result(node, b"put", {b"token": token, b"v": bytes(990)}, public(1)).keys() == {b"id"}
+    query, some = packed(b"get", target), []
+    for _ in range(60):
+        answer = answered(node, query, STRANGER, 10.0)
+        assert answer is not None
+        some.append(answer[b"r"])
+        assert len(answer[b"r"][b"nodes"]) == 8 * 26
+    given = [found for found in some if b"v" in found]
+    assert 5 <= len(given) <= 10
+    assert given == some[: len(given)]
+    assert size_of(node, query, public(2), 10.0) <= MAINLINE.datagram_value_max
+
+
+@pytest.mark.parametrize("is_read_only", [0, 1])
+def test_a_read_only_node_is_never_a_contact(is_read_only: int) -> None:
+    node = make()
+    data = packed(b"get_peers", key(), ro=is_read_only)
+    assert node.handle_datagram(data, public(1), 1.0)
+    assert (node.poll_transmit() is None) == bool(is_read_only)
+
+
+def test_a_put_is_kept_for_two_hours() -> None:
+    node = make()
+    value = Immutable(b"5:hello")
+    target = {b"target": KEYSPACE.to_bytes(CODEC.key_of(value))}
+    token = result(node, b"get", target, public(1))[b"token"]
+    assert result(node, b"put", {b"token": token, b"v": b"hello"}, public(1)).keys() == {b"id"}
+    assert result(node, b"get", target, STRANGER, 7_199.0)[b"v"] == b"hello"
+    while (when := node.poll_timeout()) is not None and when < 7_300.0:
+        node.handle_timeout(max(when, 1.0))
+    assert b"v" not in result(node, b"get", target, STRANGER, 7_300.0)
+
+
+def test_a_source_has_16_values_at_most() -> None:
+    node, codes = make(replace(POLICY, rate_limit=0.0)), []
+    for number in range(20):
+        data = b"%02d" % number
+        key_of = Id(CODEC.key_of(Immutable(b"2:" + data)))
+        token = result(node, b"get", {b"target": KEYSPACE.to_bytes(key_of)}, public(1)).get(b"token", b"none")
+        fields = answered(node, packed(b"put", {b"token": token, b"v": data}), public(1))
+        assert fields is not None
+        codes.append(fields[b"e"][0] if b"e" in fields else 0)
+    assert codes == [0] * 16 + [202] * 4
