@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Final, NamedTuple, Protocol
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact, FindNode, FindValue, Message, Query, Request, Result, message
 from dhtd.core.records import Value
+
+
+class IdRule(NamedTuple):
+    """How the ID of a node follows from its address, so that nobody chooses a place in the keyspace (BEP 42).
+
+    - `id_at` returns one of the IDs for an address of 4 or 16 bytes, by lot.
+    - `suits` tells whether an ID is one for an address.
+    """
+
+    id_at: Callable[[bytes, Random], Id]
+    suits: Callable[[Id, bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +38,7 @@ class Traits:
     - `tells_more`: an answer says if something was left out, and the same find with a token brings the rest.
     - `tells_lasts`: a put, and an answer with a value, say for how long it is held. On other wires only its owner puts
       it again, since nobody else knows for how long.
+    - `id_rule`: how IDs follow from addresses, where they do.
     """
 
     keyspace: Keyspace
@@ -34,6 +47,12 @@ class Traits:
     token_from: frozenset[type[FindNode | FindValue]]
     tells_more: bool
     tells_lasts: bool = True
+    id_rule: IdRule | None = None
+
+    def suits(self, contact: Contact) -> bool:
+        """Whether a node may have this ID at its address. No rule is for addresses that are not public."""
+        rule, endpoint = self.id_rule, contact.endpoint
+        return rule is None or scope_of(endpoint) is not Scope.PUBLIC or rule.suits(contact.id, endpoint.ip)
 
     def find_for_token(self, key: Id) -> FindNode | FindValue:
         """Return a request that is answered with a token for `key`. FindNode is preferred, for its shorter answers."""

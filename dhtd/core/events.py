@@ -242,6 +242,14 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Renamed:
+    """Our ID in the network of this family is another, since it follows from our address."""
+
+    family: Family
+    own_id: Id
+
+
+@dataclass(frozen=True, slots=True)
 class Isolated:
     """No node of this family answers any more."""
 
@@ -280,5 +288,5 @@ class Unheld:
 Progress = LookupProgress | GetProgress | WatchUpdate  # more follows
 Done = Answered | Unanswered | LookupDone | GetDone | ValuePut | Published | Withdrawn | CannotWithdraw | Bootstrapped
 Outcome = Progress | Done | GaveUp
-Unasked = Republished | ValueSuperseded | Joined | Isolated | Unreached | Unheld  # of no command
+Unasked = Republished | ValueSuperseded | Joined | Renamed | Isolated | Unreached | Unheld  # of no command
 Event = Outcome | Unasked

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
-from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Isolated, Joined, Unreached
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.events import Isolated, Joined, Renamed, Unreached
 from dhtd.core.membership.facts import CutOff, Doubtful, Fact, GivenUp, Heard, Measured, NewContact, Reached
 from dhtd.core.membership.memberships import Memberships
+from dhtd.core.membership.naming import Naming
 from dhtd.core.membership.waiting import Waiting
 from dhtd.core.membership.whereabouts import Whereabouts
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.publisher import Publisher
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Asked
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.serving.responder import Responder
 from dhtd.core.values.values import Values
 from dhtd.core.watching.watching import Watching
 
@@ -28,8 +31,11 @@ class News:
 
     __slots__ = (
         "_memberships",
+        "_naming",
         "_operations",
+        "_overlays",
         "_publisher",
+        "_responder",
         "_tell",
         "_values",
         "_waiting",
@@ -39,18 +45,24 @@ class News:
 
     def __init__(
         self,
+        overlays: Overlays,
         memberships: Memberships,
         whereabouts: Whereabouts,
+        naming: Naming,
+        responder: Responder,
         publisher: Publisher,
         watching: Watching,
         values: Values,
         waiting: Waiting,
         operations: Operations,
-        tell: Callable[[Joined | Isolated | Unreached], None],
+        tell: Callable[[Joined | Renamed | Isolated | Unreached], None],
     ) -> None:
         """`tell` takes what the owner of the node is to know."""
+        self._overlays = overlays
         self._memberships = memberships
         self._whereabouts = whereabouts
+        self._naming = naming
+        self._responder = responder
         self._publisher = publisher
         self._watching = watching
         self._values = values
@@ -77,6 +89,9 @@ class News:
         """A node sees us at this endpoint."""
         if self._whereabouts.observed(voter, observed, now):
             self.moved(now)
+        family = self._naming.observed(observed, now)
+        if family is not None:
+            self._renamed(family, now)
 
     def heard(self, query: Asked, contact: Contact, rtt: float | None, now: float) -> None:
         """A contact has answered a query."""
@@ -92,6 +107,13 @@ class News:
         self._watching.moved()
         self._whereabouts.ask(now)
         self._memberships.moved(now)
+
+    def _renamed(self, family: Family, now: float) -> None:
+        """We have another ID in the network of a family: it is in each answer, and has other neighbours."""
+        self._responder.renamed(self._overlays)
+        self._values.renamed()
+        self._memberships[family].renamed(now)
+        self._tell(Renamed(family, self._overlays[family].own_id))
 
     def _learn(self, facts: Iterable[Fact], now: float) -> None:
         publisher = self._publisher

@@ -28,6 +28,7 @@ from dhtd.core.events import Event
 from dhtd.core.ids import Id
 from dhtd.core.machine import Machine
 from dhtd.core.membership.memberships import Memberships
+from dhtd.core.membership.naming import Naming
 from dhtd.core.membership.waiting import Waiting
 from dhtd.core.membership.whereabouts import Whereabouts
 from dhtd.core.messages import SESSION_SIZE, BadQuery, Error, Query, Reply
@@ -140,12 +141,22 @@ class Node:
         self.gate = Gate(policy, rng, overlays, responder, self.counters)
         # These are asked for each datagram, and stay the same.
         self._limit, self._unread = self.gate.limit, self.gate.malformed.unread
-        self._own_ids = overlays.own_ids
-        self._is_settled = self.state.is_settled if len(self._own_ids) == 1 else overlays.is_settled
+        self._is_settled = self.state.is_settled if len(overlays.own_ids) == 1 else overlays.is_settled
         # What brings them together
         whereabouts = Whereabouts(requester, overlays, self.external, policy)
+        naming = Naming(codec.traits.id_rule, overlays, self.external, policy, rng)
         self._news = news = News(
-            memberships, whereabouts, publisher, watching, values, waiting, operations, handles.tell_news
+            overlays,
+            memberships,
+            whereabouts,
+            naming,
+            responder,
+            publisher,
+            watching,
+            values,
+            waiting,
+            operations,
+            handles.tell_news,
         )
         self._answers = Answers(requester, codec, overlays, self.external, self.counters, news)
         self.machine = Machine(
@@ -195,7 +206,7 @@ class Node:
             return None
         # 3. A query. No node answers itself.
         sender = message.sender
-        if sender in self._own_ids:
+        if sender in self.overlays.own_ids:
             if not self.requester.transactions.has(message.tid):  # else it is our own, to an address that is ours
                 self.counters.own_id_claimed += 1
             return None

@@ -186,6 +186,8 @@ class Policy:
     # Our own address
     external_votes: int = 16  # distinct networks that have a vote on our own address
     external_quorum: int = 3  # so many must agree on a public one
+    id_votes: int = 8  # so many must agree on a public one before our ID follows it, where IDs follow from addresses
+    id_gap: float = 10 * 60.0  # and it follows no sooner after the last time
     external_lasts: float = 60 * 60.0  # the word of one that has not been heard again is kept for so long
     outside_memory: float = 10 * 60.0  # an address that we wrote to so lately may be let in by a NAT or firewall
     outside_lasts: float = 60 * 60.0  # to have been reached from outside says something for so long

@@ -19,6 +19,7 @@ from dhtd.core.events import (
     Isolated,
     Joined,
     Progress,
+    Renamed,
     Republished,
     Silence,
     Unasked,
@@ -269,6 +270,9 @@ class Driver:
             case Joined(contacts, family):
                 self.turned_at[family] = self.clock()
                 log.info("joined the %s network: %s", family, count(contacts, "contact"))
+            case Renamed(family, own_id):
+                id = self.node.codec.traits.keyspace.format(own_id)
+                log.info("the ID of this node in the %s network is %s now: it follows from the address", family, id)
             case Isolated(family):
                 self.turned_at[family] = self.clock()
                 log.warning("nobody answers by %s: the network is down, or every contact is; trying again", family)

@@ -43,6 +43,10 @@ class Census:
             place += 1
         del self._hosts[place]
 
+    def renamed(self) -> None:
+        """A host has another ID: put all in order again."""
+        self._hosts.sort(key=_id)
+
     def between(self, low: int, high: int) -> range:
         """Return the places of the hosts with IDs from `low` to `high`, both included."""
         return range(bisect_left(self._hosts, Id(low), key=_id), bisect_left(self._hosts, Id(high + 1), key=_id))

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.events import Event, Handle, LookupDone, Published, Withdrawn
+from dhtd.core.events import Event, Handle, LookupDone, Published, Renamed, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
@@ -258,6 +258,8 @@ class Network:
         while (transmit := node.poll_transmit()) is not None:
             self.send(host, transmit.endpoint, transmit.data)
         while (event := node.poll_event()) is not None:
+            if isinstance(event, Renamed):
+                self.census.renamed()
             if self.listener is None:
                 host.record(event, self.now)
             else:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from dhtd.core.codec import Traits
+from dhtd.core.codec import IdRule, Traits
 from dhtd.core.ids import MAINLINE, Id
 from dhtd.core.messages import FindNode, FindValue, Get, Ping, Put, Store
 from dhtd.core.records import Value
-from dhtd.wire import bep5_values
+from dhtd.wire import bep5_values, bep42
 from dhtd.wire.bep5_decoder import Bep5Decoder
 from dhtd.wire.bep5_encoder import Bep5Encoder
 from dhtd.wire.bep5_layout import TID_SIZE
@@ -23,6 +23,7 @@ TRAITS: Final = Traits(
     token_from=frozenset((FindValue,)),
     tells_more=False,
     tells_lasts=False,
+    id_rule=IdRule(bep42.id_at, bep42.suits),
 )
 
 _REMEMBERED = 2_048  # contacts, of 300 bytes each: the neighbours of many targets

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from dhtd.core.endpoint import Family
-from dhtd.core.events import Isolated, Joined, Silence, Unreached
+from dhtd.core.events import Isolated, Joined, Renamed, Silence, Unreached
+from dhtd.core.ids import Id
 from dhtd.core.membership.facts import CutOff, Doubtful, Fact, GivenUp, Heard, Measured, NewContact, Reached
 from dhtd.core.news import News
 from dhtd.core.querying.operations import Operations
@@ -41,6 +42,9 @@ class FakeMemberships(Part):
         self.known: list[Fact] = []
         self.polled: Callable[[], None] = lambda: None
 
+    def __getitem__(self, family: Family) -> Part:
+        return Part(f"membership {family}", self._calls)
+
     def poll_facts(self) -> list[Fact]:
         self._calls.append(("memberships.poll_facts",))
         self.polled()
@@ -67,6 +71,22 @@ class FakeWhereabouts(Part):
         return self.moves
 
 
+class FakeNaming:
+    """Has these families in which we are renamed, one at each vote."""
+
+    def __init__(self) -> None:
+        self.renamed: list[Family] = []
+
+    def observed(self, *_: object) -> Family | None:
+        return self.renamed.pop() if self.renamed else None
+
+
+class FakeOverlay:
+    """Has an ID."""
+
+    own_id = Id(77)
+
+
 class House:
     """News with all its neighbours."""
 
@@ -83,8 +103,21 @@ class House:
         watching: Any = Part("watching", self.calls)
         waiting: Any = Part("waiting", self.calls)
         values: Any = Part("values", self.calls)
+        self.naming = naming = cast("Any", FakeNaming())
+        overlays: Any = {Family.IPV4: FakeOverlay()}
+        responder: Any = Part("responder", self.calls)
         self.news = News(
-            memberships, whereabouts, publisher, watching, values, waiting, self.operations, self.told.append
+            overlays,
+            memberships,
+            whereabouts,
+            naming,
+            responder,
+            publisher,
+            watching,
+            values,
+            waiting,
+            self.operations,
+            self.told.append,
         )
 
 
@@ -241,3 +274,13 @@ def test_a_vote_counts_if_it_shows_a_move(moves: bool) -> None:
     house.whereabouts.moves = moves
     house.news.observed(VOTER, SEEN, NOW)
     assert house.calls == [("whereabouts.observed", VOTER, SEEN, NOW), *(MOVED if moves else [])]
+
+
+def test_another_id_is_told_to_all_that_name_it() -> None:
+    house = House()
+    house.naming.renamed = [Family.IPV4]
+    house.news.observed(VOTER, SEEN, NOW)
+    [_, answers, *others] = house.calls
+    assert answers[0] == "responder.renamed"
+    assert others == [("values.renamed",), ("membership IPv4.renamed", NOW)]
+    assert house.told == [Renamed(Family.IPV4, Id(77))]

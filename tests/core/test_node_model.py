@@ -37,6 +37,7 @@ from dhtd.core.events import (
     LookupDone,
     LookupProgress,
     Published,
+    Renamed,
     Republished,
     Unanswered,
     Unheld,
@@ -519,7 +520,7 @@ class NodeMachine(RuleBasedStateMachine):
             }
             event(names[type(told)])
             return
-        assert not isinstance(told, ValueSuperseded), "it keeps no values"
+        assert not isinstance(told, ValueSuperseded | Renamed), "it keeps no values, and its ID"
         if isinstance(told, Republished):
             self.check_published(machine, told)
             return

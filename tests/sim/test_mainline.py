@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.endpoint import Family
-from dhtd.core.events import GetDone, ValuePut
+from dhtd.core.events import GetDone, Renamed, ValuePut
 from dhtd.core.ids import Id
 from dhtd.core.policy import MAINLINE
 from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.places import scattered
+from dhtd.wire import bep42
 from dhtd.wire.bep5 import Bep5Codec
 from dhtd.wire.signatures import signed
 
@@ -120,3 +122,28 @@ def test_a_node_of_both_families_finds_both() -> None:
     net.enter(net.hosts[4], key(net), 80)
     found = net.lookup(net.hosts[1], key(net)).endpoints
     assert set(found) == {endpoint.with_port(80) for endpoint in net.hosts[4].endpoints}
+
+
+def suited(host: Host) -> bool:
+    """Whether all IDs of a host follow from its addresses."""
+    overlays = host.node.overlays
+    return all(bep42.suits(overlays[each.family].own_id, each.ip) for each in host.endpoints)
+
+
+@pytest.mark.parametrize("families", [(Family.IPV4,), (Family.IPV4, Family.IPV6)])
+def test_ids_follow_from_public_addresses(families: tuple[Family, ...]) -> None:
+    net = Network(1, codec=Bep5Codec(dual_stack=len(families) > 1), policy=MAINLINE, address=scattered)
+    first = net.add(families=families)
+    assert not suited(first)
+    for _ in range(NODES - 1):
+        net.add(bootstrap=[first], families=families)
+        net.run_for(1)
+    owner = net.hosts[7]
+    net.enter(owner, key(net), 80)
+    net.run_for(1_800)
+    assert sum(map(suited, net.hosts)) >= NODES - 2
+    # The network is whole, and finds what was entered before.
+    for host in net.hosts:
+        assert set(net.lookup(host, key(net)).endpoints) == {each.with_port(80) for each in owner.endpoints}
+    told = [event for host in net.hosts for _, event in host.events if isinstance(event, Renamed)]
+    assert NODES * len(families) - 2 <= len(told) <= 2 * NODES * len(families)

@@ -140,6 +140,12 @@ class Membership:
         self.join.begin(now)
         self.overlay.has_moved(now)
 
+    def renamed(self, now: float) -> None:
+        """We have another ID: get to know the nodes that are nearest to it, and let them know us."""
+        self.overlay.refresher.expire_far_buckets(now)
+        if self.overlay.is_connected:
+            self.refresh(self.overlay.own_id, now, measures=True)
+
     def ask_around(self, since: float, now: float) -> None:
         """Find out whether this network still answers, if no node has after `since`."""
         if not self.overlay.state.heard_since(since):

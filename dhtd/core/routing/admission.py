@@ -46,6 +46,7 @@ class RoutingState:
         "_line",
         "_policy",
         "_room",
+        "_suits",
         "answers",
         "caps_hit",
         "changers",
@@ -58,6 +59,7 @@ class RoutingState:
         self, own_id: Id, codec: Codec, policy: Policy, now: float, caps_hit: dict[str, int] | None = None
     ) -> None:
         self._policy = policy
+        self._suits = codec.traits.suits
         self.caps_hit = none_hit() if caps_hit is None else caps_hit  # by name
         self.table = RoutingTable(codec.traits.keyspace, own_id, policy.k, now)
         self.meta = Standings(policy)
@@ -202,6 +204,15 @@ class RoutingState:
             else:
                 self._drop(contact)
 
+    def rename(self, own_id: Id, now: float) -> None:
+        """Have another ID of our own. Contacts stay where there is room, as questionable: they know us by the old one."""
+        for contact in self.table.rename(own_id, now):
+            self._diversity.remove(contact.endpoint)
+            self.meta.drop(contact.id)
+            self._claims.drop(contact.id)
+        self.meta.doubt_all(now)
+        self._forget_answers()
+
     def heard_since(self, when: float) -> bool:
         """Whether another node has answered after `when`: then the network was up."""
         return self.heard_at is not None and self.heard_at > when
@@ -295,7 +306,8 @@ class RoutingState:
         if self._all_good(bucket, now):
             return Full()
         questionable = [other for other in bucket.contacts if self.meta.standing(other.id, now) is not Standing.GOOD]
-        return Verify(min(questionable, key=self._last_heard))
+        oldest_first = sorted(questionable, key=self._last_heard)
+        return Verify(min(oldest_first, key=self._suits))  # one whose ID suits its address not may leave before it
 
     def _insert(self, contact: Contact, rtt: float | None, answered_at: float) -> None:
         went_in = self.table.insert(contact)

@@ -114,6 +114,12 @@ class Overlay:
         self.refresher.slept()
         self._introduce_at -= seconds
 
+    def rename(self, own_id: Id, now: float) -> None:
+        """Have another ID of our own."""
+        self.own_id = own_id
+        self.state.rename(own_id, now)
+        self.refresher.slept()
+
     def looks_itself_up(self, now: float) -> None:
         """A lookup of our own ID begins. Our nearest nodes get to know us after it, and may drop us later."""
         self._introduced_at = now

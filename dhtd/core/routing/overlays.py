@@ -18,8 +18,16 @@ class Overlays:
 
     def __init__(self, overlays: Iterable[Overlay]) -> None:
         self._by_family: dict[int, Overlay] = {overlay.family: overlay for overlay in overlays}
+        self._note_ids()
+
+    def _note_ids(self) -> None:
         self.own_ids = tuple(overlay.own_id for overlay in self)
         self.own_id = self.own_ids[0]  # by which users know the node
+
+    def rename(self, family: Family, own_id: Id, now: float) -> None:
+        """Have another ID in the network of a family."""
+        self._by_family[family].rename(own_id, now)
+        self._note_ids()
 
     @property
     def first(self) -> Overlay:

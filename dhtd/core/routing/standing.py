@@ -89,6 +89,12 @@ class Standings:
             if record.heard_at is not None:
                 record.heard_at -= seconds
 
+    def doubt_all(self, now: float) -> None:
+        """Take no contact for good until it answers again."""
+        for record in self._records.values():
+            if record.heard_at is not None:
+                record.heard_at = min(record.heard_at, now - self._policy.good_for)
+
     def good_until(self, id: Id) -> float:
         """Return when a good contact turns questionable, if it is not heard before."""
         heard_at = self.get(id).heard_at

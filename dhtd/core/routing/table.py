@@ -112,6 +112,17 @@ class RoutingTable:
         self._measure(contact)
         return True
 
+    def rename(self, own_id: Id, now: float) -> list[Contact]:
+        """Begin anew under another ID of ours, with the same contacts; return those that have no place any more."""
+        contacts = closest(self, own_id, len(self))
+        self.own_id = own_id
+        self.buckets[:] = [Bucket(Id(0), Id(self._keyspace.size - 1), now)]
+        self._lows[:] = [Id(0)]
+        self._radius = self._keyspace.size
+        self._by_id.clear()
+        self._by_endpoint.clear()
+        return [contact for contact in contacts if contact.id == own_id or not self.insert(contact)]
+
     def has_room(self, bucket: Bucket, id: Id) -> bool:
         """Whether `insert` would take a contact with this ID, which is in the range of `bucket`. Splits nothing."""
         if len(bucket.contacts) < self.k:

@@ -100,22 +100,15 @@ class Responder:
         counters: Counters,
         now: float,
     ) -> None:
-        self._own_id, self._own_id_towards = overlays.own_id, overlays.own_id_towards
+        self._own_id_towards = overlays.own_id_towards
         self._codec = codec
         self._rng = rng
         self._width = codec.traits.keyspace.width
         self._without_token = FindNode not in codec.traits.token_from  # find_node is answered so
-        ping = codec.encode_query(bytes(codec.traits.tid_size), self._own_id, Ping())
+        ping = codec.encode_query(bytes(codec.traits.tid_size), overlays.own_id, Ping())
         budget = ByteBudget(policy, rng, now) if policy.spare_bytes else None
         self.rooms = rooms = Rooms(policy, len(ping), budget)
         self._asides = Asides(store, policy, rng)
-        answers = [overlay.state.answers for overlay in overlays]
-        # A node of one family does not look up at each find what belongs to which family:
-        self._answers = answers[0] if len(answers) == 1 else None
-        self._answers_by_family = {  # by family: its own, that of the other, and our ID
-            int(overlay.family): (own, other, overlay.own_id)
-            for overlay, own, other in zip(overlays, answers, answers[::-1], strict=True)
-        }
         self._counters, self._counts = counters, counters.queries_received
         self._tokens = Tokens(rng, policy, now)
         self._replays = ReplayGuard(policy, self._tokens.generation)
@@ -123,6 +116,19 @@ class Responder:
         self.known = watching.known
         self._values = ValueAnswers(codec, rng, policy, overlays, values, self._tokens, rooms, counters)
         self._choice = EndpointSample()
+        self.renamed(overlays)
+
+    def renamed(self, overlays: Overlays) -> None:
+        """Take note of our IDs: at first, and when one of them is another."""
+        self._own_id = overlays.own_id
+        answers = [overlay.state.answers for overlay in overlays]
+        # A node of one family does not look up at each find what belongs to which family:
+        self._answers = answers[0] if len(answers) == 1 else None
+        self._answers_by_family = {  # by family: its own, that of the other, and our ID
+            int(overlay.family): (own, other, overlay.own_id)
+            for overlay, own, other in zip(overlays, answers, answers[::-1], strict=True)
+        }
+        self._values.renamed(overlays)
 
     def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
         """Return the datagram that answers `query`, which came as `size` bytes."""

@@ -56,14 +56,8 @@ class ValueAnswers:
         counters: Counters,
     ) -> None:
         self._codec = codec
-        # By family: its contacts, those of the other one, and our ID. Where we have only one, it serves all.
-        first, *rest = overlays
-        own, other = first.state.answers, rest[0].state.answers if rest else None
-        self._answers: dict[int, tuple[PackedAnswers, PackedAnswers | None, Id]] = dict.fromkeys(
-            Family, (own, other, first.own_id)
-        )
-        for overlay in rest:
-            self._answers[overlay.family] = overlay.state.answers, own, overlay.own_id
+        # By family: its contacts, those of the other one, and our ID.
+        self._answers: dict[int, tuple[PackedAnswers, PackedAnswers | None, Id]] = {}
         self._counters = counters
         self._overlays = overlays
         self._rooms = rooms
@@ -73,6 +67,14 @@ class ValueAnswers:
         self._value_max = policy.datagram_value_max
         rate, total = policy.signatures_per_source, policy.signatures
         self._limit = RateLimit(policy, rng, overlays.answers_us, rate=rate, total=total)
+
+    def renamed(self, overlays: Overlays) -> None:
+        """Take note of our IDs. Where we have only one family, it serves all."""
+        first, *rest = overlays
+        own, other = first.state.answers, rest[0].state.answers if rest else None
+        self._answers = dict.fromkeys(Family, (own, other, first.own_id))
+        for overlay in rest:
+            self._answers[overlay.family] = overlay.state.answers, own, overlay.own_id
 
     def got(self, query: Query, request: Get, source: Endpoint, size: int, now: float) -> bytes:
         """Return the datagram with the value under a key, if it is wanted, and with the nearest contacts."""

@@ -103,6 +103,14 @@ class HeldValues:
             return None
         return unpack(held.packed), int(held.expires_at - now)
 
+    def renamed(self, own_id: Id) -> None:
+        """We have another ID: other values are far from it."""
+        self._own_id = own_id
+        for held in self._held.values():
+            self._shares.drop(held)
+            held.bits = self._bits(held.key)
+            self._shares.add(held)
+
     # Puts
 
     def put(self, request: Put, ip: bytes, now: float, verify: Verify) -> Stored | QuotaReached | Refused:

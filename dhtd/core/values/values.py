@@ -67,6 +67,10 @@ class Values:
         """A contact is new."""
         self.handing_on.met(contact, now)
 
+    def renamed(self) -> None:
+        """We have another ID."""
+        self.held.renamed(self._overlays.own_id)
+
     def slept(self, seconds: float, now: float) -> None:
         """Take all values as so much older."""
         self.held.slept(seconds)
