@@ -174,6 +174,7 @@ class Node:
             watching.next_timeout,
             values.next_timeout,
             *memberships.next_timeouts(),
+            *([requester.next_timeout] if policy.pace else []),  # each is asked after each datagram
         ]
 
     @property
@@ -231,8 +232,9 @@ class Node:
     def handle_timeout(self, now: float) -> None:
         """Do what is due by `now`. A step that fails takes the turn of no other; its error is raised at the end."""
         attempts, publisher, settle = self._attempts, self.publisher, self._news.settle
-        # 1. Queries that stayed without an answer.
+        # 1. Queries that stayed without an answer, and those that waited for their turn.
         attempts.do(self._answers.expire, now, attempts)
+        attempts.do(self.requester.send_due, now)
         attempts.do(settle, now)
         # 2. What has expired.
         attempts.do(self._sweep.go_on, now)
@@ -278,15 +280,23 @@ class Node:
     # The networks
 
     def start(
-        self, bootstrap: Iterable[Endpoint], now: float, *, awaits_names: bool = False, at_once: bool = True
+        self,
+        bootstrap: Iterable[Endpoint],
+        now: float,
+        *,
+        routers: Iterable[Endpoint] = (),
+        awaits_names: bool = False,
+        at_once: bool = True,
     ) -> None:
         """Join the network by these endpoints and the restored contacts, now and when the network is lost.
 
         Where the node `awaits_names`, another call brings more endpoints, and commands wait for that. Endpoints that
         are new are tried at once, also while we are connected: they may be another part of the network. The others are
         tried `at_once` only if that is said, and else when it is their turn.
+
+        `routers` are bootstrap endpoints that show the way alone: all use them, so they never become contacts.
         """
-        self.memberships.start(bootstrap, now, awaits_names=awaits_names, at_once=at_once)
+        self.memberships.start(bootstrap, routers, now, awaits_names=awaits_names, at_once=at_once)
         self._news.settle(now)
 
     def ask_around(self, since: float, now: float) -> None:

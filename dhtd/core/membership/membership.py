@@ -5,7 +5,7 @@ What it learns by that are facts. It returns them, or keeps them for `poll_facts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.counters import VERIFICATIONS
@@ -183,7 +183,8 @@ class Membership:
             case _:
                 assert_never(outcome)
         if self.join.answered(now):
-            self.refresh(self.overlay.own_id, now, measures=True)
+            is_router = contact.endpoint in overlay.state.routers
+            self.refresh(self.overlay.own_id, now, measures=True, first=[contact] if is_router else ())
         return facts
 
     def unanswered(self, contact: Contact, sent_at: float, now: float) -> list[Fact]:
@@ -217,12 +218,15 @@ class Membership:
             self.refresh(target, now, measures=True)
             self._operations.settle(now)
 
-    def refresh(self, target: Id, now: float, *, measures: bool = False) -> None:
-        """Look up a target; one that is ours, or chosen by lot, shows how large the network is, and so `measures`."""
+    def refresh(self, target: Id, now: float, *, measures: bool = False, first: Sequence[Contact] = ()) -> None:
+        """Look up a target; one that is ours, or chosen by lot, shows how large the network is, and so `measures`.
+
+        `first`: nodes to begin with that are no contacts.
+        """
         if target == self.overlay.own_id:
             self.overlay.looks_itself_up(now)
         report = self._operations.report_to(self._measured if measures else self._refreshed)
-        refreshing = Refreshing(self._requester, self._overlays, report, target, self.overlay.family)
+        refreshing = Refreshing(self._requester, self._overlays, report, target, self.overlay.family, first)
         self.overlay.refresher.under_way += 1
         start(refreshing, now)
 

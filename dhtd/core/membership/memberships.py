@@ -80,10 +80,20 @@ class Memberships:
 
     # What happens to us
 
-    def start(self, bootstrap: Iterable[Endpoint], now: float, *, awaits_names: bool, at_once: bool) -> None:
+    def start(
+        self,
+        bootstrap: Iterable[Endpoint],
+        routers: Iterable[Endpoint],
+        now: float,
+        *,
+        awaits_names: bool,
+        at_once: bool,
+    ) -> None:
         """Join by these endpoints: see `Node.start`."""
-        endpoints = tuple(bootstrap)
+        ways = frozenset(routers)
+        endpoints = (*bootstrap, *ways)
         for membership in self:
+            membership.overlay.state.routers = ways
             membership.start(endpoints, now, awaits_names=awaits_names, at_once=at_once)
 
     def live_in(self, networks: tuple[bytes, ...], now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dhtd.core.endpoint import Endpoint, Family
@@ -30,8 +31,15 @@ class Refreshing:
     __slots__ = ("_family", "_has_ended", "_nearest", "_report", "_target", "_traversal")
 
     def __init__(
-        self, requester: Requester, overlays: Overlays, report: Report[Refreshed], target: Id, family: Family
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        report: Report[Refreshed],
+        target: Id,
+        family: Family,
+        first: Sequence[Contact] = (),
     ) -> None:
+        """`first`: nodes to begin with, before the nearest contacts that we know."""
         self._report = report
         self._target = target
         self._family = family
@@ -47,6 +55,7 @@ class Refreshing:
             patient=False,
             thorough=False,
             family=family,
+            first=first,
         )
 
     def start(self, now: float) -> None:

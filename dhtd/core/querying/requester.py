@@ -18,8 +18,10 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Find, Found, Request, Result, rest_of
 from dhtd.core.policy import Policy
+from dhtd.core.querying.pace import Pace
 from dhtd.core.querying.transactions import Impatient, InFlight, Transactions
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.timers import Timers
 
 if TYPE_CHECKING:
     from random import Random
@@ -52,7 +54,18 @@ class Transmit(NamedTuple):
 class Requester:
     """Sends queries for operations, and keeps what is to go out."""
 
-    __slots__ = ("_codec", "_counters", "_overlays", "_reachability", "policy", "traits", "transactions", "transmits")
+    __slots__ = (
+        "_codec",
+        "_counters",
+        "_overlays",
+        "_pace",
+        "_reachability",
+        "_waiting",
+        "policy",
+        "traits",
+        "transactions",
+        "transmits",
+    )
 
     def __init__(
         self,
@@ -68,6 +81,8 @@ class Requester:
         self._counters = counters
         self.transactions: Transactions[Operation] = Transactions(codec.traits.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
+        self._pace = Pace(policy)
+        self._waiting: Timers[bytes] = Timers()  # transaction IDs of queries, and when their turn comes
         self._codec = codec
         self._overlays = overlays
         self._reachability = reachability
@@ -91,14 +106,18 @@ class Requester:
         has failed, an `impatient` owner is told that it is overdue, and `on_retry` is called at each further attempt.
         """
         assert type(request) in self.traits.requests
+        sent_at = self._pace.take_turn(endpoint, now)
         tid = self.transactions.new_tid()
         datagram = self._codec.encode_query(tid, self._overlays.own_id_towards(endpoint), request)
-        query = InFlight(tid, request, endpoint, id, owner, datagram, now, attempts, insistent)
+        query = InFlight(tid, request, endpoint, id, owner, datagram, sent_at, attempts, insistent)
         query.impatient, query.on_retry = impatient, on_retry
         self.transactions.begin(query, None if id is None else self._overlays.round_trips(id, endpoint))
         self._counters.queries_sent += 1
         self._reachability.contacted(endpoint, now)
-        self.send(query)
+        if sent_at > now:
+            self._waiting.set(tid, sent_at)
+        else:
+            self.send(query)
         return query
 
     def ask_rest(self, query: Asked, contact: Contact, result: Result, now: float) -> bool:
@@ -132,6 +151,17 @@ class Requester:
     def send(self, query: Asked) -> None:
         """Queue a query's datagram."""
         self.transmits.append(Transmit(query.datagram, query.endpoint, query.id))
+
+    def next_timeout(self) -> float | None:
+        """Return when the turn of a waiting query comes."""
+        return self._waiting.next()
+
+    def send_due(self, now: float) -> None:
+        """Send the queries whose turn has come, unless they are over."""
+        for tid in self._waiting.pop_due(now):
+            query = self.transactions.get(tid)
+            if query is not None:
+                self.send(query)
 
     def poll(self) -> Transmit | None:
         """Take and return the next datagram to send."""

@@ -128,6 +128,10 @@ class Transactions(Generic[Owner]):
         query = self._queries.get(tid)
         return query if query is not None and query.endpoint == source else None
 
+    def get(self, tid: bytes) -> InFlight[Owner] | None:
+        """Return the query in flight with this transaction ID, if there is one."""
+        return self._queries.get(tid)
+
     def has(self, tid: bytes) -> bool:
         """Whether a query with this transaction ID is in flight: only the node that it was sent to knows the ID."""
         return tid in self._queries

@@ -52,6 +52,7 @@ class RoutingState:
         "changers",
         "heard_at",
         "meta",
+        "routers",
         "table",
     )
 
@@ -65,6 +66,7 @@ class RoutingState:
         self.meta = Standings(policy)
         self.answers = PackedAnswers(self.table, self.meta, policy.k, codec.pack_contacts, policy.own_networks)
         self.changers = Changers(policy)
+        self.routers: frozenset[Endpoint] = frozenset()  # that show the way, and never become contacts
         self.heard_at: float | None = None  # when any other node last answered: evidence that the network is up
         self._diversity = Diversity(policy)
         self._line = WaitingLine(policy, self._diversity, self.caps_hit)
@@ -86,6 +88,8 @@ class RoutingState:
         if contact.id == self.table.own_id:
             return Refused()
         self.heard_at = now
+        if contact.endpoint in self.routers:
+            return Refused()
         incumbent = self.table.get(contact.id)
         if incumbent == contact:
             self._heard(contact, rtt, now)
@@ -132,7 +136,7 @@ class RoutingState:
                 return self.meta.is_bad(id) or self._is_contestable(id, now)
             return self.meta.standing(id, now) is not Standing.GOOD
         # 2. A stranger that could not enter, whatever it answers.
-        if id == self.table.own_id or self.changers.doubts(id, endpoint, now):
+        if id == self.table.own_id or endpoint in self.routers or self.changers.doubts(id, endpoint, now):
             return False
         bucket = self.table.bucket(id)
         if now < bucket.closed_until:
@@ -189,7 +193,7 @@ class RoutingState:
 
         The contacts that answered last stay: after a move, these are the ones that can still be reached.
         """
-        contacts = sorted(self.table, key=self._last_heard, reverse=True)
+        contacts = sorted(self.table, key=self.meta.last_heard, reverse=True)
         self._diversity.live_in(own)
         self.answers.live_in(own)
         self._room.forget()
@@ -205,7 +209,7 @@ class RoutingState:
                 self._drop(contact)
 
     def rename(self, own_id: Id, now: float) -> None:
-        """Have another ID of our own. Contacts stay where there is room, as questionable: they know us by the old one."""
+        """Have another ID. Contacts stay where there is room, as questionable: they know us by the old one."""
         for contact in self.table.rename(own_id, now):
             self._diversity.remove(contact.endpoint)
             self.meta.drop(contact.id)
@@ -236,11 +240,11 @@ class RoutingState:
 
     def latest(self, count: int) -> list[Contact]:
         """Return up to `count` contacts that are not bad: those that have answered last, the very last one first."""
-        return sorted(self._live(), key=self._last_heard, reverse=True)[:count]
+        return sorted(self._live(), key=self.meta.last_heard, reverse=True)[:count]
 
     def stalest(self, count: int) -> list[Contact]:
         """Return up to `count` contacts that are not bad: those that have not answered for the longest time."""
-        return sorted(self._live(), key=self._last_heard)[:count]
+        return sorted(self._live(), key=self.meta.last_heard)[:count]
 
     def are_kin(self, one: Contact, other: Contact) -> bool:
         """Whether two nodes may well belong to one party."""
@@ -260,10 +264,6 @@ class RoutingState:
 
     def _live(self) -> list[Contact]:
         return [contact for contact in self.table if not self.meta.is_bad(contact.id)]
-
-    def _last_heard(self, contact: Contact) -> float:
-        heard_at = self.meta.get(contact.id).heard_at
-        return float("-inf") if heard_at is None else heard_at
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:
         """Whether all in the bucket are good. Asked for each query of a stranger, so remembered."""
@@ -305,9 +305,9 @@ class RoutingState:
         self._line.join(contact, bucket, now)
         if self._all_good(bucket, now):
             return Full()
-        questionable = [other for other in bucket.contacts if self.meta.standing(other.id, now) is not Standing.GOOD]
-        oldest_first = sorted(questionable, key=self._last_heard)
-        return Verify(min(oldest_first, key=self._suits))  # one whose ID suits its address not may leave before it
+        doubtful = [other for other in bucket.contacts if self.meta.standing(other.id, now) is not Standing.GOOD]
+        oldest_first = sorted(doubtful, key=self.meta.last_heard)
+        return Verify(min(oldest_first, key=self._suits))
 
     def _insert(self, contact: Contact, rtt: float | None, answered_at: float) -> None:
         went_in = self.table.insert(contact)

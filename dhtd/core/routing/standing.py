@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 
 from dhtd.core.ids import Id, packed
+from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.round_trips import RoundTrips
 
@@ -88,6 +89,11 @@ class Standings:
         for record in self._records.values():
             if record.heard_at is not None:
                 record.heard_at -= seconds
+
+    def last_heard(self, contact: Contact) -> float:
+        """Return when a contact in the table last answered; minus infinity if it has not since this node started."""
+        heard_at = self.get(contact.id).heard_at
+        return float("-inf") if heard_at is None else heard_at
 
     def doubt_all(self, now: float) -> None:
         """Take no contact for good until it answers again."""

@@ -31,7 +31,7 @@ def query_to(bench: Bench, endpoint: Endpoint, id: Id | None) -> Asked:
 
 
 def begin(memberships: Memberships, bench: Bench, *endpoints: Endpoint, names: bool = False, at_once: bool) -> None:
-    memberships.start(iter(endpoints), bench.now, awaits_names=names, at_once=at_once)
+    memberships.start(iter(endpoints), (), bench.now, awaits_names=names, at_once=at_once)
 
 
 def where(sent: Sequence[Sent]) -> set[Endpoint]:
