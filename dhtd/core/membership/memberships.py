@@ -93,7 +93,10 @@ class Memberships:
         ways = frozenset(routers)
         endpoints = (*bootstrap, *ways)
         for membership in self:
-            membership.overlay.state.routers = ways
+            state = membership.overlay.state
+            state.routers = ways
+            for contact in [each for each in state.table if each.endpoint in ways]:
+                state.moved(contact.id, contact.endpoint)
             membership.start(endpoints, now, awaits_names=awaits_names, at_once=at_once)
 
     def live_in(self, networks: tuple[bytes, ...], now: float) -> None:

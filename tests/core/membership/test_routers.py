@@ -39,8 +39,10 @@ def test_a_router_is_no_contact() -> None:
     bench.sent()
     bench.query(FindNode(OTHER.id), ROUTER)
     assert bench.sent() == []
-    assert not bench.node.overlays.restore(ROUTER)
+    assert bench.node.overlays.restore(ROUTER)
     assert bench.node.overlays.restore(contact(70))
+    bench.node.start((), bench.now, routers=[ROUTER.endpoint])
+    assert bench.node.overlays.contacts() == [OTHER, contact(70)]
 
 
 def test_others_at_its_address_may_be_contacts() -> None:
