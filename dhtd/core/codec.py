@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from random import Random
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact, FindNode, FindValue, Message, Query, Request, Result, message
 from dhtd.core.records import Value
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 class IdRule(NamedTuple):

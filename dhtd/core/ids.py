@@ -33,9 +33,10 @@ T = TypeVar("T", bound=HasId)
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:
-    """The IDs from 0 to 2**bits - 1."""
+    """The IDs from 0 to 2**bits - 1; `hash` makes IDs of data, by its name in hashlib."""
 
     bits: int
+    hash: str = "sha256"
 
     @property
     def size(self) -> int:
@@ -78,8 +79,9 @@ class Keyspace:
         return f"{id:0{2 * self.width}x}"
 
     def digest(self, data: bytes) -> Id:
-        """Return the ID of `data`: the leading bits of its SHA-256 (FIPS 180-4), all of it at 256 bits."""
-        return Id(int.from_bytes(hashlib.sha256(data).digest(), "big") >> (256 - self.bits))
+        """Return the ID of `data`: the leading bits of its hash (FIPS 180-4), all of them where it has as many."""
+        digest = hashlib.new(self.hash, data, usedforsecurity=False).digest()
+        return Id(int.from_bytes(digest, "big") >> (8 * len(digest) - self.bits))
 
     def random(self, rng: Random) -> Id:
         """Return any ID, each as likely."""
@@ -124,4 +126,4 @@ def _shown(text: str) -> str:
 
 
 NATIVE = Keyspace(256)
-MAINLINE = Keyspace(160)
+MAINLINE = Keyspace(160, "sha1")
