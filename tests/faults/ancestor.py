@@ -53,7 +53,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         Change(METRIC, "rng.getrandbits(self.bits)", "rng.getrandbits(min(self.bits, 160))"),
     ),
     "03 digests have 160 bits": (
-        Change(METRIC, 'hashlib.sha256(data).digest(), "big") >>', 'hashlib.sha256(data).digest()[-20:], "big") >>'),
+        Change(METRIC, "data, usedforsecurity=False).digest()\n", "data, usedforsecurity=False).digest()[-20:]\n"),
     ),
     "04 a node that queries us is a good contact": (
         Change(

@@ -16,9 +16,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
-from dhtd.core.round_trips import RoundTrips
 from dhtd.core.routing.changers import Changers
-from dhtd.core.routing.diversity import Diversity
+from dhtd.core.routing.contacts import Contacts
 from dhtd.core.routing.outcomes import (
     Admission,
     Contested,
@@ -30,45 +29,33 @@ from dhtd.core.routing.outcomes import (
     Replaced,
     Verify,
 )
-from dhtd.core.routing.packed_answers import PackedAnswers
 from dhtd.core.routing.room import Room
-from dhtd.core.routing.standing import Standing, Standings
-from dhtd.core.routing.table import Bucket, RoutingTable
+from dhtd.core.routing.standing import Standing
+from dhtd.core.routing.table import Bucket
 from dhtd.core.routing.waiting_line import Claims, InLine, WaitingLine
 
 
-class RoutingState:
+class RoutingState(Contacts):
     """The routing table under its admission policy."""
 
     __slots__ = (
         "_claims",
-        "_diversity",
         "_line",
-        "_policy",
         "_room",
         "_suits",
-        "answers",
         "caps_hit",
         "changers",
-        "heard_at",
-        "meta",
         "routers",
-        "table",
     )
 
     def __init__(
         self, own_id: Id, codec: Codec, policy: Policy, now: float, caps_hit: dict[str, int] | None = None
     ) -> None:
-        self._policy = policy
+        super().__init__(own_id, codec, policy, now)
         self._suits = codec.traits.suits
         self.caps_hit = none_hit() if caps_hit is None else caps_hit  # by name
-        self.table = RoutingTable(codec.traits.keyspace, own_id, policy.k, now)
-        self.meta = Standings(policy)
-        self.answers = PackedAnswers(self.table, self.meta, policy.k, codec.pack_contacts, policy.own_networks)
         self.changers = Changers(policy)
         self.routers: frozenset[Endpoint] = frozenset()  # that show the way, and never become contacts
-        self.heard_at: float | None = None  # when any other node last answered: evidence that the network is up
-        self._diversity = Diversity(policy)
         self._line = WaitingLine(policy, self._diversity, self.caps_hit)
         self._claims = Claims(policy, self.caps_hit)
         self._room = Room(self.table, self.meta, self._diversity, self.caps_hit)
@@ -216,54 +203,6 @@ class RoutingState:
             self._claims.drop(contact.id)
         self.meta.doubt_all(now)
         self._forget_answers()
-
-    def heard_since(self, when: float) -> bool:
-        """Whether another node has answered after `when`: then the network was up."""
-        return self.heard_at is not None and self.heard_at > when
-
-    def answers_us(self, endpoint: Endpoint) -> bool:
-        """Whether a contact is there that has answered since this node started, and has not stopped to."""
-        contact = self.table.at(endpoint)
-        return contact is not None and not self.meta.is_bad(contact.id) and self.meta.get(contact.id).reachable
-
-    def is_live(self, contact: Contact) -> bool:
-        """Whether the contact is in the table, at this endpoint, and not bad."""
-        return self.table.get(contact.id) == contact and not self.meta.is_bad(contact.id)
-
-    def is_neighbour(self, contact: Contact) -> bool:
-        """Whether a contact is among the K nearest to us."""
-        return contact in self.closest(self.table.own_id, self._policy.k)
-
-    def standing(self, contact: Contact, now: float) -> Standing:
-        """Return the standing of a contact in the table."""
-        return self.meta.standing(contact.id, now)
-
-    def latest(self, count: int) -> list[Contact]:
-        """Return up to `count` contacts that are not bad: those that have answered last, the very last one first."""
-        return sorted(self._live(), key=self.meta.last_heard, reverse=True)[:count]
-
-    def stalest(self, count: int) -> list[Contact]:
-        """Return up to `count` contacts that are not bad: those that have not answered for the longest time."""
-        return sorted(self._live(), key=self.meta.last_heard)[:count]
-
-    def are_kin(self, one: Contact, other: Contact) -> bool:
-        """Whether two nodes may well belong to one party."""
-        return self._diversity.are_kin(one.endpoint, other.endpoint)
-
-    def round_trips(self, contact: Contact) -> RoundTrips | None:
-        """Return the measured round trips of a contact, if it is in the table."""
-        return self.meta.get(contact.id).round_trips if self.table.get(contact.id) == contact else None
-
-    def closest(self, target: Id, count: int) -> list[Contact]:
-        """Return up to `count` contacts that are not bad, nearest to `target` first.
-
-        Questionable contacts are not put behind good ones: that would trade the neighbours of a quiet target for
-        strangers farther away, and a lookup must end at the same nodes as the publication before it.
-        """
-        return self.table.closest(target, count, self.meta.bad)
-
-    def _live(self) -> list[Contact]:
-        return [contact for contact in self.table if not self.meta.is_bad(contact.id)]
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:
         """Whether all in the bucket are good. Asked for each query of a stranger, so remembered."""

@@ -105,7 +105,10 @@ class HeldRecords:
         Without a session, on a wire that has none, hold this record for `store_expiry` seconds.
         """
         seconds = lease if session else int(self._policy.store_expiry)
-        return self._hold(packed(key), endpoint, kept(session), seconds, now, is_seed=is_seed)
+        outcome = self._hold(packed(key), endpoint, kept(session), seconds, now)
+        if not session and (entry := self._find(packed(key), endpoint, None)) is not None:
+            entry[0].is_seed = is_seed
+        return outcome
 
     def restore(self, held: HeldRecord, now: float) -> Stored | QuotaReached:
         """Hold a record of an earlier run for one lease of grace: its owner may have renewed it since it was saved.
@@ -222,15 +225,7 @@ class HeldRecords:
         return held if held is not None and held[2] == endpoint and held[0].session == session else None
 
     def _hold(
-        self,
-        key: bytes,
-        endpoint: Endpoint,
-        session: int | None,
-        seconds: int,
-        now: float,
-        *,
-        restored: bool = False,
-        is_seed: bool = False,
+        self, key: bytes, endpoint: Endpoint, session: int | None, seconds: int, now: float, *, restored: bool = False
     ) -> Stored | QuotaReached:
         # A known record is renewed. Its lease on disk is changed if it is another one.
         entry = self._find(key, endpoint, session)
@@ -240,7 +235,6 @@ class HeldRecords:
             if entry[0].seconds != seconds:
                 self.changed.note(key)
             self._prolong(entry[0], seconds, now)
-            entry[0].is_seed = is_seed
             return STORED
         # A new one needs room: of expired records first, and then of a source with more.
         outcome = STORED
@@ -263,7 +257,6 @@ class HeldRecords:
             self._wheel.file(lease, lease.expires_at, now)
         elif not restored or now + seconds > lease.expires_at:
             self._prolong(lease, seconds, now)
-        lease.is_seed = is_seed
         entry = self._keep(lease, key, endpoint)
         if not self._size:
             self.filled_at = now
