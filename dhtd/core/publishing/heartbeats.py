@@ -284,8 +284,7 @@ class Heartbeats:
             self._ask(contact, holder, now, seconds=0)
 
     def _next_beat(self, holder: Holder, now: float) -> float:
-        rate = self._requester.policy.heartbeat_rate
-        return self._step.next_for(holder.slot, len(self._holders), rate, self.lease.period, now)
+        return self._step.next_for(holder.slot, len(self._holders), self.lease.rate, self.lease.period, now)
 
     def _set_next(self, contact: Contact, now: float, pause: float) -> None:
         self._timers.set(contact, now + self._step.jittered(pause))

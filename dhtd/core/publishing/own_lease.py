@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Final
 
 from dhtd.core.codec import Traits
 from dhtd.core.messages import LEASE_MAX, Contact, Renew
 from dhtd.core.policy import Policy
 
+REGULAR: Final = 0.95  # of the rate of renewals: the rest is for holders that are asked again
 _SLACK = 64
 
 
@@ -36,11 +38,16 @@ class OwnLease:
         """Seconds for which a holder keeps a record after it was stored, or renewed."""
         return self.seconds if self.is_renewed else self._policy.store_expiry
 
+    @property
+    def rate(self) -> float:
+        """Holders that are asked in a second, at most. Some are asked again: for a token, or since nothing came."""
+        return self._policy.heartbeat_rate * REGULAR
+
     def has_holders(self, count: int) -> None:
         """Stretch the lease so that no more than `heartbeat_rate` renewals a second are sent to so many holders."""
         policy = self._policy
         if self.is_renewed:
-            self.period = max(policy.heartbeat, count / policy.heartbeat_rate)
+            self.period = max(policy.heartbeat, count / self.rate)
             self.seconds = min(ceil(policy.heartbeats_in_lease * self.period), LEASE_MAX)
 
     def renewed(self, contact: Contact, until: float, now: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
+from math import ceil
 
 import pytest
 
@@ -13,6 +14,7 @@ from dhtd.core.messages import Contact, FindNode, Ping, Renew, Store, Withdraw
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.publishing.hurrying import Hurrying
+from dhtd.core.publishing.own_lease import REGULAR
 from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.restock import Restock
 from tests.core.bench import QUIET, US, Bench, Sent
@@ -384,12 +386,13 @@ def test_other_nodes_than_the_replicas_are_left() -> None:
 
 
 def test_many_holders_are_asked_less_often() -> None:
-    bench = Bench(policy=replace(POLICY, heartbeat_rate=0.05))
+    bench = Bench(policy=replace(POLICY, heartbeat_rate=0.1))
     bench.know(*map(contact, range(1, 5)))
     for sent in publish_at(bench, (1, 2, 3, 4)):
         bench.pong(sent, sent.to[3])
     lease = bench.node.publisher.lease
-    assert (lease.period, lease.seconds) == (80.0, 240)
+    assert lease.period == 4 / (0.1 * REGULAR) > 4 / 0.1  # a part of the rate is for those that are asked again
+    assert lease.seconds == ceil(3 * lease.period)
     bench.node.commands.delete(KEY, 80, bench.now)
     assert (lease.period, lease.seconds) == (PERIOD, LEASE)
 
