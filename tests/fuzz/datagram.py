@@ -117,7 +117,7 @@ def _check_request(request: Request) -> None:
             assert len(token) <= TOKEN_MAX
         case Watch(key, token, lease, session):
             _check_entry(key, 1, token, session)
-            _check_integer(lease, 1, LEASE_MAX)
+            _check_integer(lease, 0, LEASE_MAX)  # 0 ends it
         case Changed(key, version, added, removed):
             _check_id(key)
             _check_integer(version, 0, VERSION_MAX)

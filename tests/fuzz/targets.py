@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz import control, datagram, node, sealed, state
+from tests.fuzz import control, datagram, mainline, node, sealed, state
 from tests.fuzz.target import Target
 
 TARGETS: Final[dict[str, Target]] = {
-    target.name: target for target in (datagram.TARGET, sealed.TARGET, node.TARGET, control.TARGET, state.TARGET)
+    target.name: target
+    for target in (datagram.TARGET, mainline.TARGET, sealed.TARGET, node.TARGET, control.TARGET, state.TARGET)
 }

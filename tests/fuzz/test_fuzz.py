@@ -8,9 +8,11 @@ from random import Random
 
 import pytest
 
+from dhtd.core.records import Immutable
 from dhtd.core.serving.responder import Responder
 from dhtd.daemon.state.file import StateFile
 from dhtd.service.params import Kind
+from dhtd.wire import bep5_values
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Nonces, Refusal, Seal
@@ -21,6 +23,7 @@ from tests.fuzz.targets import TARGETS
 
 MUTANTS = {
     "datagram": 2_000,
+    "mainline": 2_000,
     "sealed": 500,
     "control": 300,
     "node": 100,
@@ -70,6 +73,10 @@ def _misread(reader: object, data: object) -> object:
     raise KeyError("a defect")
 
 
+def _misread_value(*fields: object) -> object:
+    return Immutable(b"no bencode")
+
+
 def _take_any(responder: Responder, *args: object) -> bool:
     return True
 
@@ -100,6 +107,7 @@ def _lose(file: StateFile, record_key: object) -> None:
 OPEN = Seal.open
 DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "datagram": (NativeCodec, "_decode", _misread),
+    "mainline": (bep5_values, "to_value", _misread_value),
     "control": (Kind, "check", _misread),
     "state": (StateFile, "add_own", _lose),
 }
