@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MOST: Final = 256  # newcomers that wait
 _NEAR: Final = 2  # a newcomer is near us if it is among so many times K nearest
+_REACH: Final = 1.5  # so many times K nearest to a key are near it: see `_is_near`
 _LOOKED: Final = 128  # keys that one turn looks at: a few milliseconds
 _PAUSE: Final = 0.01  # seconds to the next turn
 _LEAST: Final = 60  # seconds: a value that is held for less is not handed on
@@ -110,9 +111,9 @@ class HandingOn:
         return overlay is not None and overlay.state.is_live(contact)
 
     def _is_near(self, key: Id, contact: Contact) -> bool:
-        """Whether a newcomer is one of the K nearest to a key."""
+        """Whether a newcomer is one of the K nearest to a key, or soon may be: some of these may be gone."""
         overlay = self._overlays[len(contact.endpoint)]
-        return contact in overlay.state.closest(key, self._requester.policy.k)
+        return contact in overlay.state.closest(key, int(_REACH * self._requester.policy.k))
 
     def _give(self, key: Id, contact: Contact, now: float) -> None:
         known = self._held.get(key, now)

@@ -117,10 +117,14 @@ def test_what_soon_expires_is_not_given() -> None:
 
 def test_a_newcomer_far_from_the_key_is_given_nothing() -> None:
     bench = Bench(own_id=at(3), policy=POLICY)
-    bench.know(*[contact(at(distance)) for distance in (1, 2, 4, 5)])
+    bench.know(*[contact(at(distance)) for distance in (1, 2, 4, 5, 7, 9)])
     hold(bench.node.values.held, KEY, VALUE, endpoint(9), bench.now)
     assert stay(bench, 40) == []
-    assert stay(bench, 6) == []
+    assert stay(bench, 10) == []
+    # Half as many more than K are near it: nodes leave.
+    (asked,) = stay(bench, 8)
+    assert id_of(asked) == at(8)
+    got(bench, asked, VALUE)
     (asked,) = stay(bench, 0)
     assert id_of(asked) == KEY
 
