@@ -15,7 +15,7 @@ def test_an_outage_differs_from_a_negative_answer() -> None:
     with Network() as network:
         first, *others = network.start(3)
         first.wait_until(knows(2))
-        assert network.run("dht", "--socket", str(first.socket), "status").stdout.count("\n") == 5
+        assert network.run("dht", "--socket", str(first.socket), "status").stdout.count("\n") == 6
         network.dht(first, "enter", MINE, "80")
         network.dht(others[0], "enter", THEIRS, "81")
         assert network.dht(first, "lookup", NOBODYS, status=1)["error"]["code"] == "not-found"

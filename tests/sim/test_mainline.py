@@ -18,7 +18,7 @@ from dhtd.wire import bep42
 from dhtd.wire.bep5 import Bep5Codec
 from dhtd.wire.signatures import signed
 
-NODES = 30
+NODES = 20
 
 
 def grown(nodes: int = NODES) -> Network:
@@ -69,7 +69,7 @@ def test_it_is_announced_again_before_it_expires() -> None:
     assert net.lookup(net.hosts[3], key(net)).endpoints == ()
 
 
-@pytest.mark.parametrize("value", [Immutable(b"5:hello"), Immutable(b"i5e"), by_owner(5, b"five")])
+@pytest.mark.parametrize("value", [Immutable(b"i5e"), by_owner(5, b"five")])
 def test_all_get_what_one_has_put(value: Value) -> None:
     net = grown()
     assert len(put(net, net.hosts[7], value).replicas) == MAINLINE.k
@@ -95,6 +95,7 @@ def test_the_newest_value_wins_and_old_copies_are_mended() -> None:
         assert got(net, host, newer).value == newer
 
 
+@pytest.mark.slow
 def test_nobody_but_its_owner_keeps_a_value_alive() -> None:
     """A put does not say for how long on this wire, so one by a reader or a holder could go on for ever."""
     net = grown()
@@ -130,7 +131,9 @@ def suited(host: Host) -> bool:
     return all(bep42.suits(overlays[each.family].own_id, each.ip) for each in host.endpoints)
 
 
-@pytest.mark.parametrize("families", [(Family.IPV4,), (Family.IPV4, Family.IPV6)])
+@pytest.mark.parametrize(
+    "families", [(Family.IPV4,), pytest.param((Family.IPV4, Family.IPV6), marks=pytest.mark.slow)]
+)
 def test_ids_follow_from_public_addresses(families: tuple[Family, ...]) -> None:
     net = Network(1, codec=Bep5Codec(dual_stack=len(families) > 1), policy=MAINLINE, address=scattered)
     first = net.add(families=families)
@@ -140,7 +143,7 @@ def test_ids_follow_from_public_addresses(families: tuple[Family, ...]) -> None:
         net.run_for(1)
     owner = net.hosts[7]
     net.enter(owner, key(net), 80)
-    net.run_for(1_800)
+    net.run_for(900)
     assert sum(map(suited, net.hosts)) >= NODES - 2
     # The network is whole, and finds what was entered before.
     for host in net.hosts:

@@ -319,12 +319,13 @@ def snapshot(node: Node) -> dict[str, object]:
 
 
 @pytest.mark.no_cover
-def test_no_mutant_exceeds_its_rights() -> None:
+@pytest.mark.parametrize(("seed", "each"), [(2, 75), pytest.param(12, 300, marks=pytest.mark.slow)])
+def test_no_mutant_exceeds_its_rights(seed: int, each: int) -> None:
     """No sender here was given a token, so nothing may be stored; none answers a query, so nothing may be learned."""
     node = make_node()
     stranger = endpoint(200)
     answered = pings = 0
-    for data in mutants(seed=2, each=150):
+    for data in mutants(seed, each):
         before = snapshot(node)
         answer = node.handle_datagram(data, stranger, 0.0)
         after = snapshot(node)
@@ -398,9 +399,10 @@ def asking(request: Request) -> tuple[Node, Query, dict[str, object]]:
 
 
 @pytest.mark.no_cover
-def test_a_mutated_answer_is_itself_or_nothing() -> None:
+@pytest.mark.parametrize(("seed", "each"), [(4, 20), pytest.param(14, 80, marks=pytest.mark.slow)])
+def test_a_mutated_answer_is_itself_or_nothing(seed: int, each: int) -> None:
     """Here the transaction ID and the source are right, and everything else may be wrong."""
-    mutator = Mutator(4, CORPUS)
+    mutator = Mutator(seed, CORPUS)
     accepted = ignored = 0
     known = set(make_node().state.table)
     for request in (Ping(), FindNode(Id(9)), FindValue(Id(9)), Get(Id(9))):
@@ -408,7 +410,7 @@ def test_a_mutated_answer_is_itself_or_nothing() -> None:
             if vector.kind not in ("reply", "error"):
                 continue
             uses, (node, query, before) = 0, asking(request)
-            for mutant in mutator.mutants(vector.data, 40):
+            for mutant in mutator.mutants(vector.data, each):
                 data = mutant.replace(vector.tid, query.tid)
                 if is_query(data):
                     continue  # spliced with one
