@@ -38,7 +38,7 @@ def delete(net: Network, host: Host, key: Id) -> CannotWithdraw:
     return net.finish(host, op, CannotWithdraw)
 
 
-@pytest.mark.parametrize("bits", [160, 256])
+@pytest.mark.parametrize("bits", [160, pytest.param(256, marks=pytest.mark.slow)])
 def test_the_nearest_hold_it_and_all_find_it(bits: int) -> None:
     net = grown(Keyspace(bits))
     key, owner = net.codec.traits.keyspace.digest(b"a key"), net.hosts[7]

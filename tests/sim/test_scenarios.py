@@ -59,6 +59,7 @@ LONG = {
     "power-cut",
     "watchers",
     "owner-away",
+    "hot-key",
 }
 
 EVERYTHING = Plan(
