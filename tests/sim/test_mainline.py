@@ -131,9 +131,7 @@ def suited(host: Host) -> bool:
     return all(bep42.suits(overlays[each.family].own_id, each.ip) for each in host.endpoints)
 
 
-@pytest.mark.parametrize(
-    "families", [(Family.IPV4,), pytest.param((Family.IPV4, Family.IPV6), marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("families", [(Family.IPV4,), pytest.param((Family.IPV4, Family.IPV6), marks=pytest.mark.slow)])
 def test_ids_follow_from_public_addresses(families: tuple[Family, ...]) -> None:
     net = Network(1, codec=Bep5Codec(dual_stack=len(families) > 1), policy=MAINLINE, address=scattered)
     first = net.add(families=families)

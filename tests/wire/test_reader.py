@@ -82,6 +82,7 @@ anything: st.SearchStrategy[object] = st.recursive(
 
 
 @given(st.lists(anything, max_size=5), st.binary(max_size=3))
+@pytest.mark.no_cover
 def test_the_end_follows_the_given_objects(objects: list[object], behind: bytes) -> None:
     data = b"".join(map(msgpack.packb, objects))
     Reader(b"xy" + data, 2).end(len(objects))

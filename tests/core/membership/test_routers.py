@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import FindNode, Query
 from dhtd.core.policy import MAINLINE
@@ -54,6 +56,7 @@ def test_others_at_its_address_may_be_contacts() -> None:
     assert bench.node.state.queried(beside.sender, Endpoint(endpoint(50).ip + b"\0\x09"), bench.now)
 
 
+@pytest.mark.no_cover
 def test_a_network_needs_its_router_only_to_begin() -> None:
     net = Network(1, codec=Bep5Codec(), policy=MAINLINE)
     router = net.add()

@@ -153,6 +153,7 @@ def test_what_is_heard_while_it_waits_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(("hours", "placed"), [(6, True), (25, False)])
+@pytest.mark.no_cover
 def test_what_has_waited_lasts_no_longer(hours: int, placed: bool) -> None:
     """The names of its bootstrap nodes cannot be resolved for hours, and each hour the value is silent again."""
     bench = Bench(own_id=at(127), policy=STILL)
