@@ -34,16 +34,15 @@ class Lease:
     """The records of one session, and until when they are held.
 
     Most leases have one record, and no dictionary. `session` is None on a wire without sessions: there, each record has
-    a lease of its own, and its machine may be a seed.
+    a lease of its own.
     """
 
-    __slots__ = ("_entries", "expires_at", "is_seed", "seconds", "session")
+    __slots__ = ("_entries", "expires_at", "seconds", "session")
 
     def __init__(self, session: int | None, seconds: int, expires_at: float) -> None:
         self.session = session
         self.seconds = seconds  # that were asked for last
         self.expires_at = expires_at
-        self.is_seed = False
         self._entries: Entry | dict[Entry, None] | None = None
 
     def __len__(self) -> int:

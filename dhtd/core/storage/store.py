@@ -54,6 +54,7 @@ class HeldRecords:
         "_held",
         "_policy",
         "_scopes",
+        "_seeds",
         "_size",
         "_sources",
         "_until",
@@ -73,6 +74,7 @@ class HeldRecords:
         self._expiring: Lease | Reminder | None = None  # it has expired, and some of its records are dropped already
         self._until = 0.0  # the latest expiry: an object that many leases share
         self._scopes = HeldScopes()
+        self._seeds: set[bytes] = set()  # records of machines that have all of what the key stands for: key, endpoint
         self._size = 0
         self.filled_at = float("-inf")  # when it was last empty, and took a record
         self.changed = ChangedKeys(2 * policy.store_entries)  # to be saved
@@ -106,8 +108,9 @@ class HeldRecords:
         """
         seconds = lease if session else int(self._policy.store_expiry)
         outcome = self._hold(packed(key), endpoint, kept(session), seconds, now)
-        if not session and (entry := self._find(packed(key), endpoint, None)) is not None:
-            entry[0].is_seed = is_seed
+        self._seeds.discard(packed(key) + endpoint)
+        if is_seed and isinstance(outcome, Stored):
+            self._seeds.add(packed(key) + endpoint)
         return outcome
 
     def restore(self, held: HeldRecord, now: float) -> Stored | QuotaReached:
@@ -150,7 +153,8 @@ class HeldRecords:
 
     def seeds(self, key: Id) -> list[Endpoint]:
         """Return the endpoints of the peers under `key` that have all of what it stands for."""
-        return [endpoint for lease, _, endpoint in self._records(packed(key)) if lease.is_seed]
+        found_by = packed(key)
+        return [endpoint for _, _, endpoint in self._records(found_by) if found_by + endpoint in self._seeds]
 
     def is_scoped(self, key: Id, asked_by: Endpoint) -> bool:
         """Whether some endpoints under `key` may mean another machine, or none, to the node at `asked_by`."""
@@ -312,6 +316,7 @@ class HeldRecords:
                 self._held[key] = left
                 self._doubles -= len(place) > len(left[2])
         self._size -= 1
+        self._seeds.discard(key + endpoint)
         self._scopes.drop(key, endpoint)
         self._sources.drop(entry)
         self._crowds.drop(entry, len(self._records(key)))

@@ -676,3 +676,17 @@ def test_the_record_stored_first_gives_way() -> None:
         put(store, key, at(1), 0.0)
     assert put(store, A, at(2), 20.0) == Stored(evicted_by="store_entries")
     assert [key for key in (A, B, Id(3)) if at(1) in store.get(key, 20.0)] == [B, Id(3)]
+
+
+def test_a_seed_is_forgotten_with_its_record() -> None:
+    store = HeldRecords(replace(DEFAULT, store_entries_per_key=2))
+    here, there, third = at(1), at(2), at(3)
+    store.put(Id(7), here, b"", 0, 0.0, is_seed=True)
+    store.put(Id(7), there, b"", 0, 1.0)
+    store.put(Id(8), there, b"", 0, 1.0, is_seed=True)
+    assert (store.seeds(Id(7)), store.seeds(Id(8)), store.seeds(Id(9))) == ([here], [there], [])
+    assert isinstance(store.put(Id(7), third, b"", 0, 2.0, is_seed=True), QuotaReached)
+    store.sweep(DEFAULT.store_expiry + 0.5)
+    assert (store.seeds(Id(7)), len(store._seeds)) == ([], 1)
+    store.put(Id(7), here, b"", 0, DEFAULT.store_expiry + 1.0)
+    assert store.seeds(Id(7)) == []
