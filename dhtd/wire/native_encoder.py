@@ -125,8 +125,7 @@ class NativeEncoder:
     ) -> bytes:
         """Return the datagram that answers find_node or find_value."""
         if sender is not self._sender:
-            own = ID_HEAD + sender.to_bytes(ID_SIZE, "big")
-            self._sender, self._froms = sender, {size: own + head for size, head in ENDPOINT_HEADS.items()}
+            self._note_sender(sender)
         source, request = self._froms[len(observed)], query.request
         # The usual case: a find_node, and all contacts fit.
         if type(request) is FindNode and others is None and len(packed.wire) <= room.limit - _BESIDE_NODES:
@@ -173,10 +172,15 @@ class NativeEncoder:
         others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram that answers get."""
-        own, at = sender.to_bytes(ID_SIZE, "big"), ENDPOINT_HEADS[len(observed)]
+        if sender is not self._sender:
+            self._note_sender(sender)
+        source = self._froms[len(observed)]
         value, seconds = native_values.encode(held), native_values.integer(lasts)
         left = room.limit - _REPLY_SIZE - len(observed) - len(token) - _BESIDE_TOKEN - len(seconds) - len(value)
         nodes, more, head = packed.wire, FALSE, _RESULT_HEADS[6][len(token)]
+        # The usual case: all fits.
+        if len(nodes) <= left and others is None:
+            return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, nodes, more, value, seconds))
         # 1. The value comes first. It is left out where a forged query would bring more than it may.
         is_left_out = left < len(_NO_NODES) and not room.proved and held is not None
         if is_left_out:
@@ -190,8 +194,7 @@ class NativeEncoder:
         # 3. Contacts beside a value can be had without it.
         if is_left_out or (is_cut and (not room.proved or type(held) in _VALUES)):
             more = _BOOL[bool(token)]
-        result = (head, token, nodes, more, value, seconds)
-        return b"".join((REPLY_HEAD, query.tid, ID_HEAD, own, at, observed, *result))
+        return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, nodes, more, value, seconds))
 
     def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
         """Return the datagram that answers renew."""
@@ -224,6 +227,11 @@ class NativeEncoder:
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str, observed: Endpoint | None = None) -> bytes:
         """Return the datagram."""
         return self._encode(ERROR, tid, sender, code, text)
+
+    def _note_sender(self, sender: Id) -> None:
+        """Make the fields that begin an answer of this node."""
+        own = ID_HEAD + sender.to_bytes(ID_SIZE, "big")
+        self._sender, self._froms = sender, {size: own + head for size, head in ENDPOINT_HEADS.items()}
 
     def _encode_reply(self, tid: bytes, sender: Id, observed: Endpoint, result: bytes) -> bytes:
         own, at = sender.to_bytes(ID_SIZE, "big"), ENDPOINT_HEADS[len(observed)]

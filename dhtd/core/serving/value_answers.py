@@ -84,7 +84,11 @@ class ValueAnswers:
         if self._rooms.budget is not None:
             room = self._rooms.most(size, source, self._value_max, now)
         answers, of_others, own_id = self._answers[len(source)]
-        packed = answers.packed_for(source, request.key)
+        nearest = answers.nearest
+        if nearest is None or answers.has_scopes:
+            packed = answers.packed_for(source, request.key)
+        else:
+            packed = nearest.to(request.key)
         others = None if of_others is None else of_others.packed_for(source, request.key)
         token = b"" if self._values.held.refuses_newcomer(request.key, ip) else self._tokens.issue(ip, key, now)
         held, lasts = self._values.answer(request, now)
