@@ -52,7 +52,7 @@ class Traits:
     id_rule: IdRule | None = None
 
     def suits(self, contact: Contact) -> bool:
-        """Whether a node may have this ID at its address. No rule is for addresses that are not public."""
+        """Whether a node may have this ID at its address. The rule holds at public addresses alone."""
         rule, endpoint = self.id_rule, contact.endpoint
         return rule is None or scope_of(endpoint) is not Scope.PUBLIC or rule.suits(contact.id, endpoint.ip)
 

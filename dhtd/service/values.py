@@ -125,8 +125,8 @@ class PutRequest(Request):
 
     A kept value is on disk before it is sent. Its `name` stays on this machine, in place of the name that it had. The
     answer comes once it is placed, and after `within_s` seconds in any case. With `cas`, a value that is not placed by
-    then is not kept: what other nodes have is not known. A kept value that fewer than
-    `min_replicas` nodes took is tried again soon.
+    then is not kept: what other nodes have is not known. A kept value that fewer than `min_replicas` nodes took is
+    tried again soon.
     """
 
     data: Annotated[bytes, DATA]

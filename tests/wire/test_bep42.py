@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
+from dhtd.core.messages import Contact
 from dhtd.wire import bep42
+from dhtd.wire.bep5 import Bep5Codec
 
 # The vectors of BEP 42: an address, and an ID for it.
 VECTORS = [
@@ -65,3 +68,22 @@ def test_ipv6_counts_the_first_half() -> None:
     id = bep42.id_at(ip, Random(1))
     assert bep42.suits(id, ip[:8] + bytes(8))
     assert not bep42.suits(id, ip[:7] + bytes([ip[7] ^ 1]) + ip[8:])
+
+
+@pytest.mark.parametrize(
+    ("address", "suits"),
+    [
+        ("192.168.1.2:6881", True),
+        ("10.0.0.1:6881", True),
+        ("127.0.0.1:6881", True),
+        ("[fd00::1]:6881", True),
+        ("[::1]:6881", True),
+        ("124.31.75.21:6881", False),
+        ("[2a00::1]:6881", False),
+    ],
+)
+def test_the_rule_holds_at_public_addresses_alone(address: str, suits: bool) -> None:
+    endpoint = Endpoint.parse(address)
+    other = Id(bep42.id_at(endpoint.ip, Random(1)) ^ 1 << 159)
+    assert Bep5Codec().traits.suits(Contact(other, endpoint)) is suits
+    assert Bep5Codec().traits.suits(Contact(bep42.id_at(endpoint.ip, Random(1)), endpoint))
