@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.ids import Id, Keyspace
-from dhtd.core.messages import Contact, FindNode, FindValue, Message, Query, Request, Result, message
+from dhtd.core.messages import (
+    NO_OPTIONS,
+    Contact,
+    FindNode,
+    FindValue,
+    Message,
+    Options,
+    Query,
+    Request,
+    Result,
+    message,
+)
 from dhtd.core.records import Value
 
 if TYPE_CHECKING:
@@ -30,6 +41,10 @@ class IdRule(NamedTuple):
     suits: Callable[[Id, bytes], bool]
 
 
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What a wire can do. The core asks, and assumes nothing.
@@ -41,6 +56,7 @@ class Traits:
     - `tells_lasts`: a put, and an answer with a value, say for how long it is held. On other wires only its owner puts
       it again, since nobody else knows for how long.
     - `id_rule`: how IDs follow from addresses, where they do.
+    - `wrap` makes the data of a record of what a user gives, and `unwrap` is the way back; None where there is none.
     """
 
     keyspace: Keyspace
@@ -50,6 +66,8 @@ class Traits:
     tells_more: bool
     tells_lasts: bool = True
     id_rule: IdRule | None = None
+    wrap: Callable[[bytes], bytes] = _as_it_is
+    unwrap: Callable[[bytes], bytes | None] = _as_it_is
 
     def suits(self, contact: Contact) -> bool:
         """Whether a node may have this ID at its address. The rule holds at public addresses alone."""
@@ -126,8 +144,11 @@ class Codec(Protocol):
     def decode_result(self, request: Request, body: object) -> Result:
         """Return the result in a reply's `body`; its form depends on the `request`. Raise `WireError`."""
 
-    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
-        """Return the datagram. A find without a token is padded, because a whole answer may be 3 times as long."""
+    def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
+        """Return the datagram. A find without a token is padded, because a whole answer may be 3 times as long.
+
+        Most wires have no `options`.
+        """
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
         """Return the datagram that answers ping, store, withdraw, changed and put."""

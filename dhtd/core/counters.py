@@ -98,6 +98,7 @@ class Counters:
     """What has gone through this node since it started; a part of section `network` of `dht info`."""
 
     malformed: int = 0  # datagrams that are no message of this version, answered with silence
+    unserved: int = 0  # queries to a node that does not serve all, answered with silence
     rate_limited: int = 0  # queries above a limit, answered with silence
     cut_short: int = 0  # those in the name of a contact that answers us, answered with a pong or a token alone
     unmatched: int = 0  # replies and errors that belong to no query in flight

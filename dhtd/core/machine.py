@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dhtd.core.membership.memberships import Memberships
+from dhtd.core.messages import NO_OPTIONS, Options
 from dhtd.core.news import News
 from dhtd.core.publishing.publisher import Publisher
 from dhtd.core.querying.requester import Requester
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.serving.gate import Gate, Serves
 from dhtd.core.serving.responder import Responder
 from dhtd.core.serving.stranger_pings import StrangerPings
 from dhtd.core.values.values import Values
@@ -18,6 +20,7 @@ class Machine:
     """Tells each part what it has to know of the machine. The owner of the node sees what happens, and calls this."""
 
     __slots__ = (
+        "_gate",
         "_memberships",
         "_news",
         "_overlays",
@@ -37,8 +40,10 @@ class Machine:
         responder: Responder,
         pings: StrangerPings,
         values: Values,
+        gate: Gate,
         news: News,
     ) -> None:
+        self._gate = gate
         self._requester = requester
         self._overlays = overlays
         self._memberships = memberships
@@ -58,6 +63,11 @@ class Machine:
         self._pings.live_in(networks)
         self._memberships.live_in(networks, now)
         self._news.settle(now)
+
+    def serve(self, serves: Serves) -> None:
+        """Answer the queries of these from now on. Where that is not all, our own queries say so."""
+        self._gate.serves = serves
+        self._requester.options = NO_OPTIONS if serves is Serves.ALL else Options(is_read_only=True)
 
     def moved(self, now: float) -> None:
         """This machine is reached at another address: tell the holders of own entries soon, and ask where we are."""

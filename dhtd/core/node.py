@@ -43,7 +43,7 @@ from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester, Transmit
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.overlays import Overlays
-from dhtd.core.serving.gate import Gate
+from dhtd.core.serving.gate import Gate, Serves
 from dhtd.core.serving.responder import Responder
 from dhtd.core.serving.strangers import Strangers
 from dhtd.core.storage.store import HeldRecords
@@ -138,7 +138,7 @@ class Node:
             codec, rng, policy, overlays, self.store, watching, values.known, self.counters, now
         )
         self.strangers = Strangers(requester, overlays, responder, policy, caps_hit)
-        self.gate = Gate(policy, rng, overlays, responder, self.counters)
+        self.gate = Gate(policy, rng, overlays, responder, self.counters, self.outside)
         # These are asked for each datagram, and stay the same.
         self._limit, self._unread = self.gate.limit, self.gate.malformed.unread
         self._is_settled = self.state.is_settled if len(overlays.own_ids) == 1 else overlays.is_settled
@@ -160,7 +160,7 @@ class Node:
         )
         self._answers = Answers(requester, codec, overlays, self.external, self.counters, news)
         self.machine = Machine(
-            requester, overlays, memberships, publisher, responder, self.strangers.pings, values, news
+            requester, overlays, memberships, publisher, responder, self.strangers.pings, values, self.gate, news
         )
         self.commands = Commands(
             requester, overlays, operations, waiting, handles, publisher, watching, values, news.settle, caps_hit
@@ -211,7 +211,10 @@ class Node:
             if not self.requester.transactions.has(message.tid):  # else it is our own, to an address that is ours
                 self.counters.own_id_claimed += 1
             return None
-        # 4. Is its source within the limits?
+        # 4. Is its source served, and within the limits?
+        if self.gate.serves is not Serves.ALL and self.gate.turns_away(source, now):
+            self.counters.unserved += 1
+            return None
         cap = self._limit.refusal(source, now)
         if cap is not None:
             return self.gate.answer_above(message, cap, source, len(data), now)

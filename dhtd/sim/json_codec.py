@@ -16,6 +16,7 @@ from dhtd.core.messages import (
     CHANGED_MAX,
     ERROR_METHOD,
     LEASE_MAX,
+    NO_OPTIONS,
     VALUE_LASTS,
     VERSION_MAX,
     Acknowledged,
@@ -28,6 +29,7 @@ from dhtd.core.messages import (
     Found,
     Get,
     Message,
+    Options,
     Ping,
     Put,
     Query,
@@ -131,7 +133,7 @@ class JsonCodec:
         except BAD as error:
             raise WireError(str(error)) from None
 
-    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+    def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         """Return the datagram. A find request without a token is padded."""
         match request:
             case Ping():

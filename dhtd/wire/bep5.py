@@ -24,6 +24,8 @@ TRAITS: Final = Traits(
     tells_more=False,
     tells_lasts=False,
     id_rule=IdRule(bep42.id_at, bep42.suits),
+    wrap=bep5_values.wrapped,
+    unwrap=bep5_values.unwrapped,
 )
 
 _REMEMBERED = 2_048  # contacts, of 300 bytes each: the neighbours of many targets

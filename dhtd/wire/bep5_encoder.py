@@ -11,7 +11,7 @@ from typing import Final
 from dhtd.core.codec import NOTHING, Named, PackedContacts, Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint, Family
 from dhtd.core.ids import MAINLINE, Id
-from dhtd.core.messages import NO_OPTIONS, Contact, FindNode, FindValue, Get, Ping, Put, Query, Request, Store
+from dhtd.core.messages import NO_OPTIONS, Contact, FindNode, FindValue, Get, Options, Ping, Put, Query, Request, Store
 from dhtd.core.records import Mutable, Value
 from dhtd.wire import bep33
 from dhtd.wire.bep5_layout import (
@@ -34,19 +34,18 @@ _NOT_HERE: Final = "a wire without leases has no such answer"
 
 
 class Bep5Encoder:
-    """Writes datagrams. A `dual_stack` node wants contacts of both families; a read-only one says that it is one."""
+    """Writes datagrams. A `dual_stack` node wants contacts of both families."""
 
     def __init__(self, *, dual_stack: bool) -> None:
         self._want = b"4:wantl2:n42:n6e" if dual_stack else b""
-        self.is_read_only = False
 
-    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+    def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         """Return the datagram."""
         method, arguments = self._arguments(request)
         begin, head = QUERY_HEAD, METHOD_HEADS[method]
         if type(request) is Put and request.cas is not None:
             begin = b"d1:ad3:casi%de2:id20:" % request.cas  # the keys are sorted
-        if self.is_read_only:
+        if options.is_read_only:
             head = head[: -len(b"1:t")] + _READ_ONLY + b"1:t"
         own = sender.to_bytes(ID_SIZE, "big")
         return b"".join((begin, own, arguments, head, TID_HEADS[len(tid)], tid, QUERY_TAIL))

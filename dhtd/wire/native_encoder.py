@@ -15,12 +15,14 @@ from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.ids import NATIVE, Id, closest
 from dhtd.core.messages import (
     METHODS,
+    NO_OPTIONS,
     Changed,
     Contact,
     Find,
     FindNode,
     FindValue,
     Get,
+    Options,
     Ping,
     Put,
     Query,
@@ -87,7 +89,7 @@ class NativeEncoder:
         self._sender: Id | None = None  # of the latest answer to a find: nearly always the same node
         self._froms: dict[int, bytes] = {}  # its field, and the head of the observed address, by the size of that
 
-    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+    def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         """Return the datagram. A find request without a token is padded."""
         match request:
             case FindNode(target, None):

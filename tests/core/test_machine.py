@@ -8,9 +8,10 @@ from typing import Any, cast
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.machine import Machine
-from dhtd.core.messages import FindNode
+from dhtd.core.messages import NO_OPTIONS, FindNode, Options
 from dhtd.core.policy import DEFAULT
 from dhtd.core.routing.standing import Standing
+from dhtd.core.serving.gate import Serves
 from tests.core.bench import Bench
 from tests.core.part import Part
 from tests.core.small import contact
@@ -33,8 +34,11 @@ class House:
         publisher: Any = Part("publisher", self.calls)
         pings: Any = Part("pings", self.calls)
         values: Any = Part("values", self.calls)
+        self.gate = cast("Any", Part("gate", self.calls))
         news: Any = Part("news", self.calls)
-        self.machine = Machine(self.requester, overlays, memberships, publisher, self.responder, pings, values, news)
+        self.machine = Machine(
+            self.requester, overlays, memberships, publisher, self.responder, pings, values, self.gate, news
+        )
 
 
 def test_other_networks_are_told_before_news_settle() -> None:
@@ -93,3 +97,10 @@ def test_tokens_from_before_the_pause_are_invalid() -> None:
     assert tokens.is_valid(token, b"ip", b"key", bench.now)
     bench.node.machine.slept(2 * DEFAULT.token_rotation, bench.now)
     assert not tokens.is_valid(token, b"ip", b"key", bench.now)
+
+
+def test_queries_say_where_not_all_are_served() -> None:
+    house = House()
+    for serves, options in ((Serves.NOBODY, Options(is_read_only=True)), (Serves.ALL, NO_OPTIONS)):
+        house.machine.serve(serves)
+        assert (house.gate.serves, house.requester.options) == (serves, options)

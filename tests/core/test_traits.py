@@ -19,12 +19,14 @@ from dhtd.core.events import (
 )
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
+    NO_OPTIONS,
     Contact,
     Error,
     FindNode,
     FindValue,
     Found,
     Message,
+    Options,
     Ping,
     Query,
     Reply,
@@ -77,12 +79,12 @@ class BareCodec(SmallCodec):
             return replace(message, request=replace(message.request, lease=0, session=b""))
         return message
 
-    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+    def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         """Return the datagram. A store must have neither lease nor session, and gets both."""
         if isinstance(request, Store):
             assert (request.lease, request.session) == (0, b"")
             request = replace(request, lease=LEASE, session=SESSION)
-        return super().encode_query(tid, sender, request)
+        return super().encode_query(tid, sender, request, options)
 
 
 def terse() -> Bench:

@@ -240,9 +240,8 @@ def test_a_put_comes_back(cas: int | None, salt: bytes) -> None:
 @pytest.mark.parametrize("is_read_only", [False, True])
 @pytest.mark.parametrize("dual_stack", [False, True])
 def test_a_query_comes_back(request_: Request, *, is_read_only: bool, dual_stack: bool) -> None:
-    codec = Bep5Codec(dual_stack=dual_stack)
-    codec.is_read_only = is_read_only
-    data = codec.encode_query(TID, SENDER, request_)
+    options = Options(is_read_only=is_read_only)
+    data = Bep5Codec(dual_stack=dual_stack).encode_query(TID, SENDER, request_, options)
     assert bencode(fields_of(data)) == data
     query = CODEC.decode(data)
     assert isinstance(query, Query)

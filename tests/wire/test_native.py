@@ -73,6 +73,10 @@ ONE_OF_EACH: tuple[Request, ...] = (
 )
 
 
+def test_values_are_what_the_user_gives() -> None:
+    assert (CODEC.traits.wrap(b"4:spam"), CODEC.traits.unwrap(b"4:spam")) == (b"4:spam", b"4:spam")
+
+
 def raw(*fields: object) -> bytes:
     return MAGIC + msgpack.packb(list(fields))
 

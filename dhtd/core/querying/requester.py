@@ -16,7 +16,7 @@ from dhtd.core.codec import Codec
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact, Error, Find, Found, Request, Result, rest_of
+from dhtd.core.messages import NO_OPTIONS, Contact, Error, Find, Found, Request, Result, rest_of
 from dhtd.core.policy import Policy
 from dhtd.core.querying.pace import Pace
 from dhtd.core.querying.transactions import Impatient, InFlight, Transactions
@@ -61,6 +61,7 @@ class Requester:
         "_pace",
         "_reachability",
         "_waiting",
+        "options",
         "policy",
         "traits",
         "transactions",
@@ -78,6 +79,7 @@ class Requester:
     ) -> None:
         self.policy = policy
         self.traits = codec.traits  # what can be asked
+        self.options = NO_OPTIONS  # that each query has
         self._counters = counters
         self.transactions: Transactions[Operation] = Transactions(codec.traits.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
@@ -108,7 +110,7 @@ class Requester:
         assert type(request) in self.traits.requests
         sent_at = self._pace.take_turn(endpoint, now)
         tid = self.transactions.new_tid()
-        datagram = self._codec.encode_query(tid, self._overlays.own_id_towards(endpoint), request)
+        datagram = self._codec.encode_query(tid, self._overlays.own_id_towards(endpoint), request, self.options)
         query = InFlight(tid, request, endpoint, id, owner, datagram, sent_at, attempts, insistent)
         query.impatient, query.on_retry = impatient, on_retry
         self.transactions.begin(query, None if id is None else self._overlays.round_trips(id, endpoint))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
+from dhtd.core.address.reachability import Reachability
 from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL, Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import BadQuery, Find, Ping, Query, Renew
@@ -17,10 +19,18 @@ if TYPE_CHECKING:
     from random import Random
 
 
-class Gate:
-    """The limits on sources: at first those of the policy."""
+class Serves(Enum):
+    """Whose queries are answered. A node that does not serve all says so, and is nobody's contact (BEP 43)."""
 
-    __slots__ = ("_counters", "_overlays", "_responder", "limit", "malformed")
+    ALL = "all"
+    CONTACTS = "contacts"  # that answer us
+    NOBODY = "nobody"
+
+
+class Gate:
+    """The limits on sources: at first those of the policy, and all are served."""
+
+    __slots__ = ("_counters", "_outside", "_overlays", "_responder", "limit", "malformed", "serves")
 
     def __init__(
         self,
@@ -29,12 +39,20 @@ class Gate:
         overlays: Overlays,
         responder: Responder,
         counters: Counters,
+        outside: Reachability,
     ) -> None:
         self._overlays = overlays
+        self._outside = outside
+        self.serves = Serves.ALL
         self._responder = responder
         self._counters = counters
         self.limit = RateLimit(policy, rng, overlays.answers_us)
         self.malformed = Malformed(policy, rng, overlays.answers_us, policy.rate_limit)
+
+    def turns_away(self, source: Endpoint, now: float) -> bool:
+        """Whether a query gets no answer, since not all are served. It shows all the same that others reach us."""
+        self._outside.queried(source, now)
+        return self.serves is Serves.NOBODY or not self._overlays.answers_us(source)
 
     def limit_rate(self, rate: float, total: float | None = None) -> None:
         """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.

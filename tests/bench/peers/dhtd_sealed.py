@@ -10,7 +10,7 @@ from dhtd.config import key_file
 from dhtd.core.codec import NOTHING, Named, PackedContacts, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
-from dhtd.core.messages import Message, Query, Request
+from dhtd.core.messages import NO_OPTIONS, Message, Options, Query, Request
 from dhtd.core.records import Value
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
@@ -28,7 +28,7 @@ class SealedCodec(NativeCodec):
     def decode(self, data: bytes) -> Message:
         return super().decode(opened(self.seal, data))
 
-    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+    def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         return self.seal.seal_query(super().encode_query(tid, sender, request), None, time.time())
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:

@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from dhtd.core.address.reachability import Reach
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import MAINLINE as KEYSPACE
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact
+from dhtd.core.messages import Contact, Query
 from dhtd.core.node import Node
 from dhtd.core.policy import MAINLINE
 from dhtd.core.records import Immutable
+from dhtd.core.serving.gate import Serves
 from dhtd.wire import bep33
 from tests.core.mainline import CODEC, KEY, POLICY, announce, answered, key, make, packed, result
 
@@ -230,3 +232,37 @@ def test_a_source_has_16_values_at_most() -> None:
         assert fields is not None
         codes.append(fields[b"e"][0] if b"e" in fields else 0)
     assert codes == [0] * 16 + [202] * 4
+
+
+# Whom it serves
+
+
+@pytest.mark.parametrize("serves", Serves)
+def test_only_those_that_are_served_are_answered(serves: Serves) -> None:
+    node = make()
+    known(node)
+    node.machine.serve(serves)
+    query = packed(b"get_peers", key())
+    assert (answered(node, query, public(1), 1.0) is not None) == (serves is not Serves.NOBODY)
+    assert (answered(node, query, STRANGER, 1.0) is not None) == (serves is Serves.ALL)
+    assert node.counters.unserved == {Serves.ALL: 0, Serves.CONTACTS: 1, Serves.NOBODY: 2}[serves]
+
+
+def test_a_node_that_serves_few_says_so() -> None:
+    node = make()
+    for serves in (Serves.CONTACTS, Serves.ALL):
+        node.machine.serve(serves)
+        node.commands.ping(STRANGER, 1.0)
+        transmit = node.poll_transmit()
+        assert transmit is not None
+        query = CODEC.decode(transmit.data)
+        assert isinstance(query, Query)
+        assert query.options.is_read_only == (serves is not Serves.ALL)
+
+
+def test_a_stranger_that_reaches_it_is_seen_all_the_same() -> None:
+    node = make()
+    node.machine.serve(Serves.CONTACTS)
+    assert node.outside.reach(1.0) is Reach.UNKNOWN
+    assert answered(node, packed(b"get_peers", key()), STRANGER, 1.0) is None
+    assert node.outside.reach(1.0) is Reach.PUBLIC
