@@ -37,6 +37,9 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     """Return an option that takes any text: `load_settings` checks values from all their sources."""
     offers = setting.kind.offers
     complete = _COMPLETERS[offers] if isinstance(offers, Offers) else _fixed(offers)
+    if setting.is_flag:
+        shown = typer.Option(f"--{setting.key}", help=_help(setting), show_default=False)
+        return option(setting.field, Annotated[bool | None, shown])
     how = typer.Option(
         f"--{setting.key}", metavar=setting.metavar, help=_help(setting), autocompletion=complete, show_default=False
     )
@@ -46,7 +49,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
 
 def _help(setting: Setting) -> str:
     default = f"{setting.default:g}" if isinstance(setting.default, float) else setting.default
-    where = setting.variable if default in (None, ()) else f"{setting.variable}; default: {default}"
+    where = setting.variable if default in (None, (), False) else f"{setting.variable}; default: {default}"
     return f"{setting.help} [env: {where}]"
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from dhtd.config import paths, values
+from dhtd.config.networks import NATIVE, NETWORKS
 from dhtd.config.values import CapNumber, Kind, count_of, one_of
 from dhtd.core.ids import Id
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+READ_ONLY: Final = ("yes", "no", "auto")
 ON_STOP: Final = ("grace", "leave", "stay")
 LOG_FORMATS: Final = ("text", "json")
 CLIENTS_MAX: Final = 1_000
@@ -43,6 +45,11 @@ class Setting(NamedTuple):
         return self.key.replace("-", "_")
 
     @property
+    def is_flag(self) -> bool:
+        """Whether the option stands for itself, without a value."""
+        return self.kind is values.FLAG
+
+    @property
     def is_list(self) -> bool:
         """Whether the option may be repeated."""
         return self.default == ()
@@ -52,9 +59,12 @@ class Setting(NamedTuple):
 class Settings:
     """The settings of a run, checked."""
 
+    network: str  # a key of `networks.NETWORKS`
     port: int
     bind: tuple[str, ...]  # IP addresses, link-local ones with their zones; none: all that this machine has
     bootstrap: tuple[str, ...]  # HOST:PORT, names not resolved yet
+    public_bootstrap: bool  # also by the routers of the network
+    read_only: str  # of READ_ONLY; the native network has none of it
     state: Path
     socket: Path
     instance: str
@@ -80,10 +90,15 @@ INSTANCE: Final = Setting(
     "instance", "NAME", "Name for state file and socket.", values.INSTANCE, paths.DEFAULT_INSTANCE
 )
 
+NETWORK: Final = Setting("network", "NAME", "native, or mainline: BitTorrent's.", one_of(tuple(NETWORKS)), NATIVE.name)
+
 SETTINGS: Final = (
+    NETWORK,
     Setting("port", "PORT", "UDP port.", values.PORT, 1729),
     Setting("bind", "ADDR", "Address to listen on; repeat for more.", values.ADDRESSES, ()),
     Setting("bootstrap", "HOST:PORT", "Node to join through; repeat for more.", values.HOSTS, (), at_run_time=True),
+    Setting("public-bootstrap", "", "Join the Mainline network through its well-known routers.", values.FLAG, False),
+    Setting("read-only", "HOW", "Answer nobody: yes, no, or auto where nobody can ask.", one_of(READ_ONLY), "auto"),
     Setting("state", "FILE", "The state file.", values.FILE, None),
     SOCKET,
     INSTANCE,

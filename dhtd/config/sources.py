@@ -4,7 +4,8 @@ dhtd.toml(5) is the user's side of this, and `SETTINGS` the list that both follo
 `node-id` stands for `--node-id`, `DHTD_NODE_ID` and `node-id = "…"`. A variable that is set but empty is not set.
 Only the variable of `network-key` says that it names a file, `DHTD_NETWORK_KEY_FILE`, and must not be empty.
 
-An instance gives the state file and the control socket their default places. It may come from a nearer source (say, the
+A network names the instance where nothing else does. An instance gives the state file and the control socket their
+default places. It may come from a nearer source (say, the
 command line) than a state file or a socket (say, the environment). Then the instance decides, and the farther name does
 not count. `dht` follows the same rule. Otherwise it would ask another daemon than the one that was started.
 """
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dhtd.config import paths, toml_file
-from dhtd.config.settings import INSTANCE, NEEDED, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, Setting, Settings
+from dhtd.config.networks import MAINLINE, NATIVE, NETWORKS, Network
+from dhtd.config.settings import INSTANCE, NEEDED, NETWORK, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, Setting, Settings
 from dhtd.config.values import shown
-from dhtd.core.ids import NATIVE, Id
+from dhtd.core.ids import Id
 from dhtd.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE: Final = "DHTD_CONFIG"
@@ -54,14 +56,16 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     origins: dict[str, str] = {}
     for source in _sources(given, environ):
         source.refuse_unknown()
-        instance_named = "instance" in values  # nearer than this source
+        # What is named nearer than this source:
+        apart = ("instance", *OF_INSTANCE) if "network" in values else OF_INSTANCE if "instance" in values else ()
         for setting in SETTINGS:
             if setting.key in source.values:
                 value = source.read(setting)  # checked even where a nearer value counts: its error may bite later
-                if setting.key not in values and not (instance_named and setting.key in OF_INSTANCE):
+                if setting.key not in values and setting.key not in apart:
                     values[setting.key] = value
                     origins[setting.key] = source.origin(setting)
-    instance = values.get("instance", paths.DEFAULT_INSTANCE)
+    network = NETWORKS[values.get("network", NATIVE.name)]
+    instance = values.setdefault("instance", network.instance)
     if "state" not in values:
         values["state"] = paths.state_file(instance)
     if "socket" not in values:
@@ -69,26 +73,56 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     if "entries" not in values and instance == paths.DEFAULT_INSTANCE:
         values["entries"] = paths.entries()
     paths.check_socket(values["socket"])
+    _refuse_of_others(network, values, origins)
+    defaults = {setting.key: setting.default for setting in SETTINGS} | dict(network.defaults)
     return Settings(
-        **{setting.field: values.get(setting.key, setting.default) for setting in SETTINGS},
+        **{setting.field: values.get(setting.key, defaults[setting.key]) for setting in SETTINGS},
         origins={setting.key: origins.get(setting.key, "default") for setting in SETTINGS},
     )
 
 
-def client_socket(socket: Path | str | None, instance: str | None, environ: Mapping[str, str]) -> Path:
+def client_socket(
+    socket: Path | str | None,
+    instance: str | None,
+    environ: Mapping[str, str],
+    network: str | None = None,
+    *,
+    implied: str | None = None,
+) -> Path:
     """Return the socket for `dht`, by the same rules; raise `ConfigError` or `SocketUnusable`.
 
-    Looks no further than it must: a socket or an instance that is named on the command line or in the environment is
-    found without opening a configuration file.
+    Looks no further than it must: a socket, an instance or a network that is named on the command line or in the
+    environment is found without opening a configuration file. `implied` is the name of the network that an argument
+    implies: it counts where nothing else is named.
     """
-    given: dict[str, object] = {"socket": socket, "instance": instance}
+    given: dict[str, object] = {"socket": socket, "instance": instance, "network": network}
     for source in _sources(given, environ):
         if "socket" in source.values:
             path: Path = source.read(SOCKET)
             return paths.check_socket(path)
         if "instance" in source.values:
             return paths.find_control_socket(source.read(INSTANCE))
-    return paths.find_control_socket()
+        if "network" in source.values:
+            return paths.find_control_socket(NETWORKS[source.read(NETWORK)].instance)
+    return paths.find_control_socket(NETWORKS[implied or NATIVE.name].instance)
+
+
+def _refuse_of_others(network: Network, values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Raise where a setting is of another network than the one of this daemon."""
+    if network is MAINLINE:
+        if values.get("network-key"):
+            raise ConfigError(
+                f"{origins['network-key']}: the Mainline network has no keys, and this node would talk to strangers:"
+                " leave out the key, or --network mainline"
+            )
+    else:
+        for key in ("public-bootstrap", "read-only"):
+            if key in origins:
+                raise ConfigError(f"{origins[key]}: {key} is of the Mainline network: say --network mainline as well")
+    node_id = values.get("node-id")
+    if node_id is not None and node_id >= network.keyspace.size:
+        digits = 2 * network.keyspace.width
+        raise ConfigError(f"{origins['node-id']}: an ID in the {network.name} network has {digits} hex digits")
 
 
 def changes(old: Settings, new: Settings) -> list[Change]:
@@ -98,7 +132,8 @@ def changes(old: Settings, new: Settings) -> list[Change]:
         before, after = getattr(old, setting.field), getattr(new, setting.field)
         if before != after:
             now = setting.at_run_time and not _is_sealing_changed(setting.key, before, after)
-            found.append(Change(setting.key, _text(setting, before), _text(setting, after), now))
+            texts = _text(setting, before, old.network), _text(setting, after, new.network)
+            found.append(Change(setting.key, *texts, now))
     return found
 
 
@@ -107,14 +142,14 @@ def _is_sealing_changed(key: str, before: object, after: object) -> bool:
     return key == "network-key" and bool(before) != bool(after)
 
 
-def _text(setting: Setting, value: object) -> str:
+def _text(setting: Setting, value: object, network: str) -> str:
     match value:
         case None | ():
             return "not set"
         case tuple():
             return ", ".join(map(str, value))
         case int() if setting.key == "node-id":
-            return NATIVE.format(Id(value))
+            return NETWORKS[network].keyspace.format(Id(value))
         case _:
             return str(value)
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from dhtd.config import paths
 from dhtd.core import counters
 from dhtd.core.endpoint import check_port, parse_port, split_host_port
-from dhtd.core.ids import NATIVE
+from dhtd.core.ids import MAINLINE, NATIVE, Id
 from dhtd.errors import ConfigError
 
 T = TypeVar("T")
@@ -245,6 +245,12 @@ def _group(text: str) -> str:
     return text
 
 
+def _node_id(text: str) -> Id:
+    """Return the ID that a text spells, in the network whose IDs have as many digits."""
+    keyspace = MAINLINE if len(text) == 2 * MAINLINE.width else NATIVE
+    return keyspace.parse(text)
+
+
 def _string(check: Callable[[str], T]) -> Callable[[object], T]:
     return _typed("a string", (str,), check)
 
@@ -258,6 +264,18 @@ def one_of(choices: tuple[str, ...]) -> Kind:
         return text
 
     return Kind(read, _string(read), offers=choices)
+
+
+def _flag(text: str) -> bool:
+    if text not in _FLAGS:
+        raise ConfigError(f"{shown(text)} is neither yes nor no")
+    return _FLAGS[text]
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"must be true or false, not {_kind(value)}")
+    return value
 
 
 def count_of(what: str, least: int, most: int) -> Kind:
@@ -292,6 +310,7 @@ def _list_of(example: str, check: Callable[[list[str]], T], offers: Offers = Off
     return Kind(lambda text: check(_words(text)), _listed(example, _each(check)), offers=offers)
 
 
+_FLAGS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _A_RATE: Final = "a number of queries a second, such as 256, or 0 for no limit"
 
 PORT: Final = Kind(parse_port, _typed("an integer from 1 to 65535", (int,), check_port))
@@ -301,7 +320,8 @@ FILE: Final = Kind(_path, _string(_absolute_path), offers=Offers.FILES)
 DIRECTORY: Final = Kind(_directory, _string(_absolute(_directory)), offers=Offers.FILES)
 INSTANCE: Final = Kind(paths.check_instance, _string(paths.check_instance), offers=Offers.INSTANCES)
 GROUP: Final = Kind(_group, _string(_group))
-NODE_ID: Final = Kind(NATIVE.parse, _string(NATIVE.parse))
+FLAG: Final = Kind(_flag, _boolean)
+NODE_ID: Final = Kind(_node_id, _string(_node_id))
 KEY_FILES: Final = Kind(
     _key_files_text,
     _listed("/etc/dhtd/network.key", lambda texts: _key_files(texts, _absolute_path)),

@@ -23,6 +23,7 @@ from dhtd.control.frames import FRAME_MAX, encode, error_body
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.lines import lines_of
 from dhtd.control.requests import decode_frame
+from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.errors import (
     DhtdError,
     FrameTooLarge,
@@ -80,6 +81,7 @@ class Terms:
     counters: ControlCounters
     stop: Callable[[Farewell], None] | None  # called for a client that has the daemon stop; without it, none can
     note: Callable[[str], None]  # called with a description of a defect while its exception is handled
+    keyspace: Keyspace = NATIVE  # of the daemon's network
 
 
 class Connection:
@@ -179,7 +181,7 @@ class Connection:
 
     async def _serve_request(self, line: bytes) -> None:
         try:
-            self._id, parse = decode_frame(line)
+            self._id, parse = decode_frame(line, self._terms.keyspace)
             request = parse()
         except DhtdError as error:
             await self._send_error(error)

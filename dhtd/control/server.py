@@ -21,6 +21,7 @@ from dhtd.control.connection import Connection, Farewell, Handler, Terms, send_a
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.peer import Peer, groups_by_database, peer_of, supplementary_groups
 from dhtd.control.threads import in_thread
+from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.errors import DhtdError, NoThread, SocketForbidden, TooManyClients
 
 LIMITS = Limits()
@@ -65,10 +66,11 @@ async def serve(
     counters: ControlCounters | None = None,
     stop: Callable[[Farewell], None] | None = None,
     note: Callable[[str], None] = _note,
+    keyspace: Keyspace = NATIVE,
 ) -> None:
     """Serve connections until cancelled: those of the daemon's user, of root, and of the members of `group`."""
     counters = ControlCounters() if counters is None else counters
-    server = _Server(Terms(handler, limits, counters, stop, note), group)
+    server = _Server(Terms(handler, limits, counters, stop, note, keyspace), group)
     async with trio.open_nursery() as nursery:
         while True:
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening.take()))

@@ -15,13 +15,12 @@ from typing import Final
 import trio
 
 from dhtd.config import key_file
+from dhtd.config.networks import MAINLINE, NETWORKS
 from dhtd.config.settings import Settings
 from dhtd.control.connection import Farewell
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.server import Listening, serve
 from dhtd.control.socket_file import ControlSocket
-from dhtd.core.ids import NATIVE
-from dhtd.core.policy import DEFAULT
 from dhtd.daemon import log as log_module
 from dhtd.daemon.declaring import Declaring
 from dhtd.daemon.descriptors import as_lack
@@ -36,6 +35,7 @@ from dhtd.daemon.notify import notify
 from dhtd.daemon.own_entries import OwnEntries
 from dhtd.daemon.reloading import Reloading
 from dhtd.daemon.report import NodeReport
+from dhtd.daemon.serving import Serving
 from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.sockets.links import Links
 from dhtd.daemon.sockets.own_networks import networks_of, own_addresses
@@ -84,7 +84,8 @@ def run(
     signals.watch()
     try:
         keys = key_file.read_all(settings.network_key, os.environ)
-        with closing(StateFile.open(settings.state)) as state_file:
+        network = NETWORKS[settings.network]
+        with closing(StateFile.open(settings.state, network.keyspace)) as state_file:
             _say(state_file)  # before anything else can fail: the next start finds nothing wrong with the file
             with (
                 open_sockets(settings.bind, settings.port) as udp_sockets,
@@ -94,7 +95,7 @@ def run(
                 if control.notice is not None:
                     log.warning("%s", control.notice)
                 network_mark.claim(state_file, keys, change=change_network)
-                daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control, links)
+                daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, network.policy), control, links)
                 signals.last_words = daemon.say_last_words
                 daemon.run(signals, announce, reload)
     except DhtdError as error:
@@ -148,7 +149,10 @@ class Daemon:
         self._report = NodeReport(
             self._driver, settings, self._control_counters, self._guards, state_file.notices, lambda: saver.is_restoring
         )
-        self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
+        routers = NETWORKS[settings.network].routers if settings.public_bootstrap else ()
+        self._hosts = BootstrapHosts(self._driver, settings.bootstrap, routers)
+        self._serving = Serving(self._driver, settings.read_only if settings.network == MAINLINE.name else "no")
+        self._serving.begin()
         self._moves = Moves(self._driver, links, addresses)
         self._declaring = Declaring(OwnEntries(self._driver, saver, self._guards), self._driver.labels)
         self._reloading = Reloading(settings, self._driver, saver, self._hosts, self._declaring)
@@ -206,6 +210,7 @@ class Daemon:
                 nursery.start_soon(persist, "nobody could be told that this node stops", self._end)
                 nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
                 nursery.start_soon(persist, "own addresses could not be watched", self._moves.run)
+                nursery.start_soon(persist, "who reaches this node could not be watched", self._serving.run)
                 nursery.start_soon(persist, "the state could not be restored", partial(self._restore_rest, driver))
                 declare = partial(self._declaring.begin, self._saver.restored, self._settings.entries)
                 nursery.start_soon(persist, "declared entries could not be entered", declare)
@@ -233,6 +238,7 @@ class Daemon:
             counters=self._control_counters,
             stop=self._stop_for,
             note=self._driver.defects.note,
+            keyspace=self._driver.node.codec.traits.keyspace,
         )
 
     async def _obey(self, signals: Signals, reload: Callable[[], Settings], nursery: trio.Nursery) -> None:
@@ -299,7 +305,7 @@ class Daemon:
 
     def _ready(self) -> Ready:
         return Ready(
-            node_id=NATIVE.format(self._driver.node.own_id),
+            node_id=self._driver.node.codec.traits.keyspace.format(self._driver.node.own_id),
             endpoints=list(map(self._driver.udp.zones.text, self._driver.udp.listening())),
             socket=str(self._settings.socket),
             state=str(self._settings.state),

@@ -6,28 +6,29 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dhtd.config.networks import NETWORKS
 from dhtd.config.settings import Settings
-from dhtd.core.ids import NATIVE, Id
+from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import SESSION_SIZE
 from dhtd.core.node import Node
-from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.policy import Policy
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.sealing import make_seal
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.daemon.state.file import StateFile
-from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 
 
 def policy_of(settings: Settings, own: tuple[bytes, ...] = ()) -> Policy:
-    """Return the policy of a node with these settings, in these `own` networks; the rest is as it is by default."""
+    """Return the policy of a node with these settings, in these `own` networks; the rest is that of its network."""
+    policy = NETWORKS[settings.network].policy
     return replace(
-        DEFAULT,
+        policy,
         rate_limit=settings.rate_limit,
         rate_limit_total=settings.rate_limit_total,
         store_entries=settings.max_entries,
         operations=settings.max_operations,
-        exempt_networks=(*DEFAULT.exempt_networks, *settings.exempt_network),
+        exempt_networks=(*policy.exempt_networks, *settings.exempt_network),
         own_networks=own,
         **{cap.name: cap.number for cap in settings.cap},  # fields of it
     )
@@ -37,15 +38,15 @@ def make_driver(
     settings: Settings, keys: Sequence[NetworkKey], state_file: StateFile, udp: UdpSockets, own: tuple[bytes, ...]
 ) -> Driver:
     """Return a node that has nothing yet but its ID, in these `own` networks, with its sockets."""
-    rng = random.SystemRandom()
-    node_id = _node_id(settings, state_file, rng)
+    rng, network = random.SystemRandom(), NETWORKS[settings.network]
+    node_id = _node_id(settings, state_file, network.keyspace, rng)
     policy = policy_of(settings, own)
     seal = make_seal(keys, node_id, rng) if keys else None
     if seal is not None:
         policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
     node = Node(
         node_id,
-        NativeCodec(dual_stack=len(udp.families) > 1),
+        network.codec(dual_stack=len(udp.families) > 1),
         rng=rng,
         now=clock(),
         policy=policy,
@@ -57,7 +58,7 @@ def make_driver(
     return Driver(node, udp, seal=seal)
 
 
-def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> Id:
+def _node_id(settings: Settings, state_file: StateFile, keyspace: Keyspace, rng: random.Random) -> Id:
     """Return the ID that was asked for, else that of the last run, else a new one; the file keeps it."""
     saved = state_file.node_id()
     if settings.node_id is not None:
@@ -65,7 +66,7 @@ def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> I
     elif saved is not None:
         node_id = saved
     else:
-        node_id = NATIVE.random(rng)
+        node_id = keyspace.random(rng)
     if node_id != saved:
         state_file.set_node_id(node_id)
     return node_id

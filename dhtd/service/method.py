@@ -12,6 +12,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_type_hints
 
+from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.errors import BadRequest, DhtdError, NotPermitted
 from dhtd.service.params import Kind, Misfit, shown
 
@@ -107,8 +108,11 @@ class Method(Generic[Q, R]):
         of_callers = {NotPermitted} if self.callers is Callers.OWNER else set()
         return frozenset({*self._errors, *of_parameters, *of_callers})
 
-    def read(self, given: Mapping[str, object]) -> Q:
-        """Return a request with these parameters; raise a `UsageError` if they do not make one."""
+    def read(self, given: Mapping[str, object], keyspace: Keyspace = NATIVE) -> Q:
+        """Return a request with these parameters; raise a `UsageError` if they do not make one.
+
+        `keyspace` is that of the daemon's network, which says how IDs look.
+        """
         left = dict(given)
         values: dict[str, object] = {}
         for name, kind, default in self.parameters:
@@ -120,7 +124,7 @@ class Method(Generic[Q, R]):
             if value is None and default is None:
                 continue
             try:
-                values[name] = kind.check(value)
+                values[name] = kind.check(value, keyspace)
             except Misfit as misfit:
                 raise BadRequest(f"{self.name}: {name!r} {misfit}") from None
         if left:

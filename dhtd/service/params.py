@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from dhtd.core.endpoint import check_port, split_host_port
-from dhtd.core.ids import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.names import clean_name
 from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SEQ_MAX, SIGNATURE_SIZE
 from dhtd.errors import (
@@ -45,15 +45,16 @@ class Kind(NamedTuple):
     title: str  # its name in dht-control(7)
     json: tuple[type, ...]  # the exact types that a JSON value may have: true is no integer
     wanted: str  # for the message about a value of another type
-    read: Callable[[Any], object]  # raises one of `errors`, or `Misfit`
+    read: Callable[..., object]  # raises one of `errors`, or `Misfit`
     errors: tuple[type[DhtdError], ...] = ()
     choices: tuple[str, ...] = ()  # if there are no other values
+    has_ids: bool = False  # then `read` is given the keyspace, too
 
-    def check(self, value: object) -> object:
+    def check(self, value: object, keyspace: Keyspace = NATIVE) -> object:
         """Return the meaning of a value of JSON; raise one of `errors`, or `Misfit`."""
         if type(value) not in self.json:
             raise Misfit(f"is {self.wanted}, not {shown(value)}")
-        return self.read(value)
+        return self.read(value, keyspace) if self.has_ids else self.read(value)
 
 
 def shown(value: object) -> str:
@@ -189,25 +190,29 @@ class WatchedId(NamedTuple):
     name: str | None
 
 
-def _wanted_entries(given: list[object]) -> tuple[WantedEntry, ...]:
+def _id(text: str, keyspace: Keyspace) -> Id:
+    return keyspace.parse(text)
+
+
+def _wanted_entries(given: list[object], keyspace: Keyspace) -> tuple[WantedEntry, ...]:
     kinds = {"id": ID, "port": PORT, "name": NAME}
-    return tuple(WantedEntry(**values) for values in _objects(given, kinds, "entries"))
+    return tuple(WantedEntry(**values) for values in _objects(given, kinds, "entries", keyspace))
 
 
-def _watched_ids(given: list[object]) -> tuple[WatchedId, ...]:
+def _watched_ids(given: list[object], keyspace: Keyspace) -> tuple[WatchedId, ...]:
     if len(given) > WATCHED_MAX:
         raise Misfit(f"has {WATCHED_MAX} elements at most")
-    return tuple(WatchedId(**values) for values in _objects(given, {"id": ID, "name": NAME}, "IDs"))
+    return tuple(WatchedId(**values) for values in _objects(given, {"id": ID, "name": NAME}, "IDs", keyspace))
 
 
-def _objects(given: list[object], kinds: dict[str, Kind], things: str) -> list[dict[str, Any]]:
+def _objects(given: list[object], kinds: dict[str, Kind], things: str, keyspace: Keyspace) -> list[dict[str, Any]]:
     """Return the values of an array of objects with these keys; `name` may be left out."""
     if not given:
         raise Misfit("is an array of objects, one at least")
-    return [_object(number, each, kinds, things) for number, each in enumerate(given)]
+    return [_object(number, each, kinds, things, keyspace) for number, each in enumerate(given)]
 
 
-def _object(number: int, given: object, kinds: dict[str, Kind], things: str) -> dict[str, Any]:
+def _object(number: int, given: object, kinds: dict[str, Kind], things: str, keyspace: Keyspace) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Misfit(f"is an array of objects, and element {number} is {shown(given)}")
     unknown = sorted(given.keys() - kinds)
@@ -223,7 +228,7 @@ def _object(number: int, given: object, kinds: dict[str, Kind], things: str) -> 
         if value is None and key == "name":
             continue
         try:
-            values[key] = kinds[key].check(value)
+            values[key] = kinds[key].check(value, keyspace)
         except Misfit as misfit:
             raise Misfit(f"is an array of {things}, and {key!r} of element {number} {misfit}") from None
     return values
@@ -243,11 +248,13 @@ SECONDS: Final = Kind("number", (int, float), "a number of seconds", _seconds)
 EVERY: Final = Kind("number", (int, float), "a number of seconds", check_every)
 PID: Final = Kind("integer", (int,), "a whole number", check_pid, (InvalidPid,))
 CHECK: Final = Kind("text", (str,), "text", parse_check, (InvalidCheck,))
-ID: Final = Kind("ID", (str,), "text", NATIVE.parse, (InvalidId,))
+ID: Final = Kind("ID", (str,), "text", _id, (InvalidId,), has_ids=True)
 NAME: Final = Kind("text", (str,), "text", clean_name, (InvalidId,))
 PORT: Final = Kind("port", (int,), "a whole number", check_port, (InvalidPort,))
-WANTED_ENTRIES: Final = Kind("array of object", (list,), "an array", _wanted_entries, (InvalidId, InvalidPort))
-WATCHED_IDS: Final = Kind("array of object", (list,), "an array", _watched_ids, (InvalidId,))
+WANTED_ENTRIES: Final = Kind(
+    "array of object", (list,), "an array", _wanted_entries, (InvalidId, InvalidPort), has_ids=True
+)
+WATCHED_IDS: Final = Kind("array of object", (list,), "an array", _watched_ids, (InvalidId,), has_ids=True)
 TOKEN: Final = Kind("text", (str,), "text", parse_token, (InvalidToken,))
 DATA: Final = Kind("text", (str,), "text in base64", _in_base64(check_data), (InvalidValue,))
 SALT: Final = Kind("text", (str,), "text in base64", _in_base64(check_salt), (InvalidValue,))

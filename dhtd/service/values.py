@@ -62,10 +62,14 @@ class ValueIdentity(TypedDict):
 
 
 class ValueInfo(ValueIdentity):
-    """A value, with its data in base64, and as text if they are UTF-8. Only a signed one has a signature."""
+    """A value, with its data in base64, and as text if they are UTF-8. Only a signed one has a signature.
+
+    In the Mainline network a value may be a number, a list or a dictionary; then the data are `bencoded`.
+    """
 
     data: str
     text: str | None
+    bencoded: bool
     signature: str | None
 
 
@@ -101,6 +105,7 @@ class GetResult(_WithId, ValueIdentity):
 
     data: str | None
     text: str | None
+    bencoded: bool
     signature: str | None
     copies: list[Replica]
     stale: list[StaleCopy]

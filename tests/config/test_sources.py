@@ -23,45 +23,11 @@ from dhtd.core.ids import NATIVE
 from dhtd.core.policy import Policy
 from dhtd.errors import ConfigError, SocketUnusable
 from dhtd.wire.sealed import KEYS_MAX
+from tests.config.conftest import Configure
 
 HEX = "0123456789abcdef" * 4
-Configure = Callable[[str], Path]
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Hide this machine's configuration."""
-    for name in ("config", "system", "state", "run"):
-        (tmp_path / name).mkdir(mode=0o700)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(paths, "user_config", lambda: tmp_path / "config" / "dhtd.toml")
-    monkeypatch.setattr(paths, "system_config", lambda: tmp_path / "system" / "dhtd.toml")
-    monkeypatch.setattr(paths, "state_file", lambda instance="default": tmp_path / "state" / f"{instance}.db")
-    monkeypatch.setattr(paths, "control_socket", lambda instance="default": Path("/run/dhtd") / f"{instance}.sock")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def user(home: Path) -> Configure:
-
-    def write(text: str) -> Path:
-        path = home / "config" / "dhtd.toml"
-        path.write_text(text)
-        return path
-
-    return write
-
-
-@pytest.fixture
-def system(home: Path) -> Configure:
-
-    def write(text: str) -> Path:
-        path = home / "system" / "dhtd.toml"
-        path.write_text(text)
-        return path
-
-    return write
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def refusal(options: dict[str, object] | None = None, environ: dict[str, str] | None = None) -> str:
@@ -79,9 +45,12 @@ def refusal(options: dict[str, object] | None = None, environ: dict[str, str] | 
 def test_nothing_needs_to_be_said(home: Path) -> None:
     settings = load_settings({}, {})
     assert settings == Settings(
+        network="native",
         port=1729,
         bind=(),
         bootstrap=(),
+        public_bootstrap=False,
+        read_only="auto",
         state=home / "state" / "default.db",
         socket=Path("/run/dhtd/default.sock"),
         instance="default",
@@ -120,6 +89,7 @@ def test_addresses_of_both_families_may_be_bound(text: str, addresses: tuple[str
 
 
 EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a variable, in TOML, and the value
+    "network": ("mainline", '"mainline"', "mainline"),
     "port": ("4000", "4000", 4000),
     "bind": ("192.0.2.1,2001:db8::1", '["192.0.2.1", "2001:DB8::1"]', ("192.0.2.1", "2001:db8::1")),
     "bootstrap": (
@@ -127,6 +97,8 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a va
         '["a.example:1", "[2001:db8::1]:2"]',
         ("a.example:1", "[2001:db8::1]:2"),
     ),
+    "public-bootstrap": ("yes", "true", True),
+    "read-only": ("no", '"no"', "no"),
     "state": ("/var/x.db", '"/var/x.db"', Path("/var/x.db")),
     "socket": ("/run/x.sock", '"/run/x.sock"', Path("/run/x.sock")),
     "instance": ("lab", '"lab"', "lab"),
@@ -167,9 +139,10 @@ def test_every_setting_has_an_example_here() -> None:
 def test_each_setting_comes_from_every_source(key: str, user: Configure, system: Configure, home: Path) -> None:
     text, toml, expected = EXAMPLES[key]
     [setting] = [setting for setting in SETTINGS if setting.key == key]
+    beside = {"network": "mainline"} if key in ("public-bootstrap", "read-only") else {}
 
     def seen(options: dict[str, object], environ: dict[str, str]) -> tuple[object, str]:
-        settings = load_settings(options, environ)
+        settings = load_settings({**beside, **options}, environ)
         return getattr(settings, setting.field), settings.origins[key]
 
     file = system(f"{key} = {toml}")
@@ -564,9 +537,9 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ("PORT = 5", "unknown key 'PORT'; did you mean 'port'?"),
         (
             "colour = 5",
-            "unknown key 'colour'; the keys are port, bind, bootstrap, state, socket, instance, entries,",
+            "unknown key 'colour'; the keys are network, port, bind, bootstrap, public-bootstrap, read-only, state,",
         ),
-        ("[daemon]\nport = 5", "unknown key 'daemon'; the keys are port, "),
+        ("[daemon]\nport = 5", "unknown key 'daemon'; the keys are network, port, "),
     ],
 )
 @pytest.mark.parametrize("where", ["user", "system"])
@@ -732,7 +705,7 @@ def test_a_key_may_change_but_not_come_or_go_live() -> None:
 # The manual page
 
 PAGE = (Path(__file__).parents[2] / "man" / "dhtd.toml.5").read_text()
-KINDS = {"integer": int, "number": float, "string": str, "[string, ...]": tuple}
+KINDS = {"boolean": bool, "integer": int, "number": float, "string": str, "[string, ...]": tuple}
 
 
 def documented() -> dict[str, tuple[str, str, str, str]]:

@@ -198,9 +198,9 @@ SIGNAL_AT_START = """
 import os
 from dhtd.daemon.state.file import StateFile
 open_file = StateFile.open
-def open(path):
+def open(*arguments):
     os.kill(os.getpid(), {0})
-    return open_file(path)
+    return open_file(*arguments)
 StateFile.open = open
 """
 SIGNAL_AT_THE_END = """
@@ -215,7 +215,7 @@ StateFile.close = close_later
 SIGNALS_IN_A_HANG = """
 import os, threading
 from dhtd.daemon.state.file import StateFile
-def open(path):
+def open(*arguments):
     os.kill(os.getpid(), {0})
     os.kill(os.getpid(), {0})
     threading.Event().wait()

@@ -129,12 +129,14 @@ class BootstrapHosts:
     bootstrap nodes move. A name that stops resolving keeps its endpoints, since an outage hits the resolver too.
     """
 
-    def __init__(self, driver: Driver, hosts: tuple[str, ...]) -> None:
+    def __init__(self, driver: Driver, hosts: tuple[str, ...], routers: tuple[str, ...] = ()) -> None:
+        """`routers` are hosts that show the way alone: see `Node.start`."""
         self._driver = driver
+        self._routers = routers
         self._hosts = hosts
         self._changed = trio.Event()
         self._known: dict[str, list[Endpoint]] = {}
-        self._told: list[Endpoint] | None = None
+        self._told: tuple[list[Endpoint], list[Endpoint]] | None = None
 
     def change(self, hosts: tuple[str, ...]) -> None:
         self._hosts = hosts
@@ -146,7 +148,7 @@ class BootstrapHosts:
         while True:
             # 1. Take these before resolving: a change meanwhile must not be missed.
             self._changed, isolated = trio.Event(), self._driver.isolated
-            hosts = self._hosts
+            hosts = (*self._hosts, *self._routers)
             # 2. Resolve, and log each name that failed.
             failures = await self._resolve(hosts, news=news)
             for failure in failures:
@@ -176,9 +178,11 @@ class BootstrapHosts:
         udp = self._driver.udp
 
         def tell(*, at_once: bool = False) -> None:
-            found = [endpoint for host in hosts for endpoint in self._known.get(host, ())]
-            known = [endpoint for endpoint in found if not udp.is_ours(endpoint)]
-            self._tell(known, awaits_names=news and bool(pending), at_once=at_once)
+            known = [
+                [endpoint for host in some for endpoint in self._known.get(host, ()) if not udp.is_ours(endpoint)]
+                for some in (self._hosts, self._routers)
+            ]
+            self._tell(*known, awaits_names=news and bool(pending), at_once=at_once)
 
         async def look_up(host: str) -> None:
             try:
@@ -204,12 +208,13 @@ class BootstrapHosts:
                 nursery.start_soon(look_up, host)
         return failures
 
-    def _tell(self, endpoints: list[Endpoint], *, awaits_names: bool, at_once: bool) -> None:
+    def _tell(self, endpoints: list[Endpoint], routers: list[Endpoint], *, awaits_names: bool, at_once: bool) -> None:
         """Have the node join through these endpoints. Without news, leave the node to its own pauses."""
         node = self._driver.node
-        if at_once or endpoints != self._told or awaits_names != node.memberships.awaits_names:
-            self._told = endpoints
-            node.start(endpoints, self._driver.clock(), awaits_names=awaits_names, at_once=at_once)
+        if at_once or (endpoints, routers) != self._told or awaits_names != node.memberships.awaits_names:
+            self._told = endpoints, routers
+            now = self._driver.clock()
+            node.start(endpoints, now, routers=routers, awaits_names=awaits_names, at_once=at_once)
             self._driver.flush()
 
 

@@ -58,7 +58,7 @@ class Values(Handlers):
         key = self._key_of(request)
         with self._begin_get(request, key, thorough=request.all) as reading:
             while isinstance(event := await reading.event(), GetProgress):
-                await emit({**_shown(event.value), "stats": stats_of(event.stats)})
+                await emit({**self._shown(event.value), "stats": stats_of(event.stats)})
                 if request.first:
                     break
         assert isinstance(event, GetProgress | GetDone)
@@ -69,6 +69,7 @@ class Values(Handlers):
             **_identity(None),
             "data": None,
             "text": None,
+            "bencoded": False,
             "signature": None,
             "copies": [],
             "stale": [],
@@ -79,7 +80,7 @@ class Values(Handlers):
             "stats": stats_of(event.stats),
         }
         if event.value is not None:
-            result.update(cast("GetResult", _shown(event.value)))
+            result.update(cast("GetResult", self._shown(event.value)))
         if isinstance(event, GetDone):
             result["copies"] = self._holders(event.copies)
             result["stale"] = [{**self._holder(each.contact), "seq": _seq(each.value)} for each in event.stale]
@@ -93,7 +94,8 @@ class Values(Handlers):
 
     def _begin_get(self, sought: Sought, key: Id, *, thorough: bool = False) -> Ongoing:
         signed, get = sought.public_key is not None, self._node.commands.get
-        return self._driver.begin(lambda now: get(key, now, signed=signed, thorough=thorough))
+        salt = sought.salt or b""
+        return self._driver.begin(lambda now: get(key, now, signed=signed, thorough=thorough, salt=salt))
 
     def _own_rival(self, event: GetDone) -> Value | None:
         """Return this node's own copy, if it is another value with the seq of the one that was found."""
@@ -110,18 +112,19 @@ class Values(Handlers):
         for copy in (*event.conflicting, *event.stale):
             holders.setdefault(copy.value, []).append(copy.contact)
         newest_first = sorted(holders, key=lambda value: value.seq if isinstance(value, Mutable) else -1, reverse=True)
-        return [{**_shown(value), "holders": self._holders(holders[value])} for value in newest_first]
+        return [{**self._shown(value), "holders": self._holders(holders[value])} for value in newest_first]
 
     # Writing
 
     async def _put(self, request: PutRequest) -> PutResult:
         """Write the value to disk before acknowledging it: from then on it is kept until `drop`."""
         deadline = trio.current_time() + request.within_s
-        value: Value = Immutable(request.data)
+        data = self._node.codec.traits.wrap(request.data)
+        value: Value = Immutable(data)
         if request.public_key is not None:
             assert request.seq is not None
             assert request.signature is not None
-            value = Mutable(request.public_key, request.salt or b"", request.seq, request.data, request.signature)
+            value = Mutable(request.public_key, request.salt or b"", request.seq, data, request.signature)
         if request.keep and request.cas is not None:
             return await self._replace(value, request, request.cas, deadline)
         key = self._node.codec.key_of(value)
@@ -204,6 +207,20 @@ class Values(Handlers):
 
     # Inside
 
+    def _shown(self, value: Value) -> ValueInfo:
+        data, text = self._node.codec.traits.unwrap(value.data), None
+        is_bencoded = data is None  # a number, a list or a dictionary, as others may put in the Mainline network
+        data = value.data if data is None else data
+        with suppress(UnicodeDecodeError):
+            text = data.decode()
+        return {
+            **_identity(value),
+            "data": b64encode(data).decode(),
+            "text": text,
+            "bencoded": is_bencoded,
+            "signature": value.signature.hex() if isinstance(value, Mutable) else None,
+        }
+
     def _key_of(self, sought: Sought) -> Id:
         if sought.id is not None:
             return sought.id
@@ -242,15 +259,3 @@ def _identity(value: Value | None) -> ValueIdentity:
     if isinstance(value, Mutable):
         return {"public_key": value.public_key.hex(), "seq": value.seq, "salt": b64encode(value.salt).decode()}
     return {"public_key": None, "seq": None, "salt": None}
-
-
-def _shown(value: Value) -> ValueInfo:
-    text = None
-    with suppress(UnicodeDecodeError):
-        text = value.data.decode()
-    return {
-        **_identity(value),
-        "data": b64encode(value.data).decode(),
-        "text": text,
-        "signature": value.signature.hex() if isinstance(value, Mutable) else None,
-    }

@@ -267,8 +267,12 @@ class FakeNode:
         self.at_once: list[float] = []  # times at which it had to try its endpoints at once
         self.overlays = SimpleNamespace(is_connected=False)
         self.memberships = SimpleNamespace(awaits_names=False)
+        self.routers: list[Endpoint] = []
 
-    def start(self, endpoints: list[Endpoint], now: float, *, awaits_names: bool, at_once: bool) -> None:
+    def start(
+        self, endpoints: list[Endpoint], now: float, *, routers: list[Endpoint], awaits_names: bool, at_once: bool
+    ) -> None:
+        self.routers = routers
         if not self.told or endpoints != self.told[-1][1] or at_once:
             self.told.append((now, list(endpoints)))
         self.at_once += [now] if at_once else []

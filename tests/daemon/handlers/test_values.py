@@ -88,7 +88,7 @@ def shown(value: Value) -> dict[str, Any]:
             "salt": b64encode(value.salt).decode(),
             "signature": value.signature.hex(),
         }
-    return {**signed, "data": b64encode(value.data).decode(), "text": value.data.decode()}
+    return {**signed, "data": b64encode(value.data).decode(), "text": value.data.decode(), "bencoded": False}
 
 
 async def test_a_put_value_is_got_elsewhere(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""A home without this machine's configuration, and what writes configuration files there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dhtd.config import paths
+
+Configure = Callable[[str], Path]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hide this machine's configuration."""
+    for name in ("config", "system", "state", "run"):
+        (tmp_path / name).mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "user_config", lambda: tmp_path / "config" / "dhtd.toml")
+    monkeypatch.setattr(paths, "system_config", lambda: tmp_path / "system" / "dhtd.toml")
+    monkeypatch.setattr(paths, "state_file", lambda instance="default": tmp_path / "state" / f"{instance}.db")
+    monkeypatch.setattr(paths, "control_socket", lambda instance="default": Path("/run/dhtd") / f"{instance}.sock")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def user(home: Path) -> Configure:
+
+    def write(text: str) -> Path:
+        path = home / "config" / "dhtd.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def system(home: Path) -> Configure:
+
+    def write(text: str) -> Path:
+        path = home / "system" / "dhtd.toml"
+        path.write_text(text)
+        return path
+
+    return write
