@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from typing import NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dhtd.errors import InvalidId
+from dhtd.errors import InvalidId, UsageError
+
+if TYPE_CHECKING:
+    from dhtd.core.ids import Keyspace
+
+MAGNET: Final = "magnet:"
+_URN: Final = "urn:btih:"
+_BASE32_DIGITS: Final = 32
 
 _HEX = frozenset("0123456789abcdefABCDEF")
 _BEGINNING = 8  # digits that are hardly a name
@@ -23,33 +31,65 @@ class Key(NamedTuple):
     name: str | None  # where a name was given
 
 
-def parse_id(text: str, *, name: bool) -> str:
-    """Return the ID that an argument means: see `parse_key`."""
-    return parse_key(text, name=name).id
+def parse_key(text: str, *, name: bool, network: str | None = None) -> Key:
+    """Return what an argument means: an ID; or a name, if `name` says so or no ID looks so; raise `InvalidId`.
 
+    Without a `network`, 40 hex digits and magnet links are of the Mainline network, and all else is of our own.
+    """
+    from dhtd.config.networks import MAINLINE, NATIVE, NETWORKS
 
-def parse_key(text: str, *, name: bool) -> Key:
-    """Return what an argument means: an ID; or a name, if `name` says so or no ID looks so; raise `InvalidId`."""
-    from dhtd.core.ids import NATIVE
-
+    known = NATIVE if network is None else NETWORKS[network]
     if name:
-        return _key_of_name(text)
+        return _key_of_name(text, known.keyspace)
+    if text.lower().startswith(MAGNET):
+        return Key(info_hash_of(text), None)
+    if network is None and _is_hex(text, 2 * MAINLINE.keyspace.width):
+        known = MAINLINE
+    keyspace = known.keyspace
     try:
-        return Key(NATIVE.format(NATIVE.parse(text)), None)
+        return Key(keyspace.format(keyspace.parse(text)), None)
     except InvalidId as error:
-        advice = _advice(text, 2 * NATIVE.width)
+        advice = _advice(text, 2 * keyspace.width)
         if advice is None:
-            return _key_of_name(text)
+            return _key_of_name(text, keyspace)
         raise InvalidId(f"{error}{advice}") from None
 
 
-def _key_of_name(text: str) -> Key:
+def info_hash_of(link: str) -> str:
+    """Return the info hash in a magnet link, in hex or in base32 (BEP 9); raise `InvalidId`."""
+    from base64 import b32decode
+    from urllib.parse import parse_qsl, urlsplit
+
+    for key, value in parse_qsl(urlsplit(link).query):
+        text = value[len(_URN) :]
+        if key != "xt" or not value.lower().startswith(_URN):
+            continue
+        if _is_hex(text, 40):
+            return text.lower()
+        with suppress(ValueError):
+            if len(text) == _BASE32_DIGITS:
+                return b32decode(text.upper()).hex()
+    raise InvalidId(f"{link!r:.80} names no info hash: a magnet link has xt=urn:btih: and 40 hex digits behind it")
+
+
+def _is_hex(text: str, digits: int) -> bool:
+    return len(text) == digits and _HEX.issuperset(text)
+
+
+def _key_of_name(text: str, keyspace: Keyspace) -> Key:
     """Return the meaning of a name: a text in UTF-8, whatever the locale is."""
-    from dhtd.core.ids import NATIVE
     from dhtd.core.names import clean_name, id_of_name
 
     name = clean_name(_utf8(text))
-    return Key(NATIVE.format(id_of_name(name, NATIVE)), name)
+    return Key(keyspace.format(id_of_name(name, keyspace)), name)
+
+
+def check_network(name: str) -> None:
+    """Raise `UsageError` if there is no such network."""
+    from dhtd.config.networks import NETWORKS
+
+    if name not in NETWORKS:
+        raise UsageError(f"--network {name!r:.80} is none of {', '.join(NETWORKS)}")
 
 
 def parse_label(text: str | None) -> str | None:
@@ -59,12 +99,13 @@ def parse_label(text: str | None) -> str | None:
     return None if text is None else clean_name(_utf8(text))
 
 
-def hash_of(text: str) -> str:
-    """Return the ID of any text: the SHA-256 of its bytes, in NFC as far as they are UTF-8. A name has the same."""
-    from dhtd.core.ids import NATIVE
+def hash_of(text: str, network: str | None = None) -> str:
+    """Return the ID of any text: the hash of its bytes, in NFC as far as they are UTF-8. A name has the same."""
+    from dhtd.config.networks import NATIVE, NETWORKS
     from dhtd.core.names import normal_form
 
-    return NATIVE.format(NATIVE.digest(normal_form(_utf8(text)).encode("utf-8", "surrogateescape")))
+    keyspace = NETWORKS[network or NATIVE.name].keyspace
+    return keyspace.format(keyspace.digest(normal_form(_utf8(text)).encode("utf-8", "surrogateescape")))
 
 
 def _utf8(text: str) -> str:

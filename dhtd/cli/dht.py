@@ -9,7 +9,8 @@ import typer
 
 from dhtd import __version__
 from dhtd.cli import streams
-from dhtd.cli.completion.candidates import complete_file, complete_instance
+from dhtd.cli.arguments import check_network
+from dhtd.cli.completion.candidates import complete_file, complete_instance, complete_network
 from dhtd.cli.output import TIMEOUT, JsonOption, Program, Session, run
 from dhtd.cli.verbs import backup, delete, entries, get, info, keep, keys, lookup, put, queries, status, stop, watch
 from dhtd.cli.verbs import completion as completion_verb
@@ -55,6 +56,15 @@ def dht(
             autocompletion=complete_instance,
         ),
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="NAME",
+            help="Ask the daemon of this network: native or mainline. [env: DHTD_NETWORK]",
+            autocompletion=complete_network,
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="S", help="Seconds to wait for the daemon.", show_default=True)
     ] = TIMEOUT,
@@ -66,7 +76,9 @@ def dht(
     """Ask the DHT daemon on this machine: who serves an ID?"""
     if not (timeout > 0 and math.isfinite(timeout)):
         raise UsageError(f"--timeout {timeout:g}: give a number of seconds above 0")
-    context.obj = Session(socket, instance, timeout, json=json)
+    if network is not None:
+        check_network(network)
+    context.obj = Session(socket, instance, network, timeout, json=json)
 
 
 queries.register_first(app)

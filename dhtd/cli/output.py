@@ -22,6 +22,7 @@ from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DhtdError, Inte
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dhtd.cli.arguments import Key
     from dhtd.control.client import Client
     from dhtd.control.feed import Feed
     from dhtd.service.method import Method
@@ -114,13 +115,43 @@ class Failure(DhtdError):
 class Session:
     """The options of one invocation of `dht`."""
 
-    def __init__(self, socket: str | None, instance: str | None, timeout: float, *, json: bool) -> None:
+    def __init__(
+        self, socket: str | None, instance: str | None, network: str | None, timeout: float, *, json: bool
+    ) -> None:
         if socket == "":
             raise UsageError("--socket is empty: give the path of a control socket")
         self._socket = socket
         self._instance = instance
+        self._network = network
+        self._implied: str | None = None  # the network that the arguments are of
         self._timeout = timeout
         self.json = json
+
+    @property
+    def network(self) -> str | None:
+        """The network that is named by an option or a variable, or by the name of its instance; None if none is."""
+        from dhtd.config.networks import MAINLINE
+
+        instance = self._instance or os.environ.get("DHTD_INSTANCE")
+        named = self._network or os.environ.get("DHTD_NETWORK")
+        return named or (MAINLINE.name if instance == MAINLINE.instance else None)
+
+    def key(self, text: str, *, name: bool) -> Key:
+        """Return what an argument means, which says as well which daemon is asked; raise `InvalidId`."""
+        from dhtd.cli.arguments import parse_key
+
+        key = parse_key(text, name=name, network=self.network)
+        self.ask_network_of(key.id)
+        return key
+
+    def ask_network_of(self, id: str) -> None:
+        """Take note that an ID is of its network; raise `UsageError` if another was of another one."""
+        from dhtd.config.networks import NETWORKS
+
+        network = next(each.name for each in NETWORKS.values() if 2 * each.keyspace.width == len(id))
+        if self._implied not in (None, network):
+            raise UsageError(f"{id} is an ID of the {network} network, and another of the {self._implied} network")
+        self._implied = network
 
     def client(self) -> Client:
         """Return a client of the daemon that the options, the environment or the configuration names."""
@@ -136,10 +167,15 @@ class Session:
 
     def _where(self) -> tuple[Path, float, str]:
         """Return the path of the socket, the timeout, and the command that starts the daemon."""
+        from dhtd.config.networks import MAINLINE
         from dhtd.config.sources import client_socket
 
-        path = client_socket(self._socket, self._instance, os.environ)
-        start = "dhtd start" if self._instance is None else f"dhtd start --instance {self._instance}"
+        path = client_socket(self._socket, self._instance, os.environ, self._network, implied=self._implied)
+        start = "dhtd start"
+        if MAINLINE.name in (self._network, self._implied):
+            start += f" --network {MAINLINE.name}"
+        if self._instance is not None:
+            start += f" --instance {self._instance}"
         return path, self._timeout, start
 
     def show(self, told: Told, lines: Iterable[str], client: Client | None = None) -> None:

@@ -43,3 +43,8 @@ def parse_public_key(text: str) -> bytes:
 def is_z_base_32(text: str) -> bool:
     """Whether a text without `pk:` looks like a public key."""
     return len(text) == _CHARACTERS and set(text.encode("utf-8", "surrogateescape")) <= set(_Z_BASE_32)
+
+
+def is_public_key(text: str) -> bool:
+    """Whether a text has the digits of a public key."""
+    return len(text) == _DIGITS and all(character in "0123456789abcdefABCDEF" for character in text)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dhtd.cli.arguments import parse_key
-from dhtd.cli.public_keys import PREFIX, is_z_base_32, parse_public_key
+from dhtd.cli.public_keys import PREFIX, is_public_key, is_z_base_32, parse_public_key
+from dhtd.config.networks import MAINLINE
 from dhtd.errors import InvalidId
+
+if TYPE_CHECKING:
+    from dhtd.cli.output import Session
 
 
 class Sought(NamedTuple):
@@ -31,7 +34,7 @@ class Sought(NamedTuple):
         }
 
 
-def parse_sought(text: str, salt: str | None) -> list[Sought]:
+def parse_sought(options: Session, text: str, salt: str | None) -> list[Sought]:
     """Return the places that an argument means, the likeliest first.
 
     Raises `InvalidId`, `InvalidPublicKey`, or `InvalidValue` for a salt that is too long.
@@ -41,12 +44,18 @@ def parse_sought(text: str, salt: str | None) -> list[Sought]:
         return [Sought(None, parse_public_key(text), salted)]
     if is_z_base_32(text):
         raise InvalidId(f"{text} is not an ID: if it is a public key, write {PREFIX}{text}")
-    key = parse_key(text, name=False)
+    if options.network == MAINLINE.name and is_public_key(text):
+        return [Sought(None, bytes.fromhex(text), salted)]
+    key = options.key(text, name=False)
     if key.name is not None:
         raise InvalidId(
             f"{text!r:.80} is not an ID: a value is found by the 64 hex digits that dht put prints, or by a public key,"
             f" {PREFIX}..."
         )
+    if not is_public_key(key.id):
+        if salted is not None:
+            raise InvalidId(f"{key.id} is an ID, and a salt belongs to a public key: write {PREFIX}...")
+        return [Sought(key.id)]
     signed = Sought(None, bytes.fromhex(key.id), salted)
     return [signed] if salted is not None else [Sought(key.id), signed]
 

@@ -44,9 +44,9 @@ def test_help_ends_with_two_or_three_examples(program: str, verb: str, request: 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.key))
 def test_an_option_is_that_of_its_row(setting: Setting) -> None:
     [option] = [each for each in group(daemon.app).commands["start"].params if f"--{setting.key}" in each.opts]
-    assert (option.metavar, option.multiple) == (setting.metavar, setting.is_list)
+    assert (option.metavar, option.multiple) == (setting.metavar or None, setting.is_list)
     assert option.help.startswith(f"{setting.help} [env: {setting.variable}")
-    assert ("default:" in option.help) == (setting.default not in (None, ()))
+    assert ("default:" in option.help) == (setting.default not in (None, (), False))
 
 
 @pytest.mark.parametrize(("program", "verb"), list(commands()))

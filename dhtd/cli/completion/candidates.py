@@ -48,6 +48,13 @@ def complete_instance(incomplete: str) -> list[str]:
     return _matching(sorted(names), incomplete)
 
 
+def complete_network(incomplete: str) -> list[str]:
+    """Offer the networks."""
+    from dhtd.config.networks import NETWORKS
+
+    return _matching(NETWORKS, incomplete)
+
+
 def complete_scenario(incomplete: str) -> list[tuple[str, str]]:
     """Offer the scenarios of `dhtd simulate`."""
     from dhtd.sim.scenarios import SCENARIOS
@@ -72,10 +79,10 @@ def complete_value_id(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_own_port(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the ports on which this node has entered the ID before it on the line."""
-    from dhtd.cli.arguments import parse_id
+    from dhtd.cli.arguments import parse_key
 
     try:
-        id = parse_id(str(context.params.get("id", "")), name=bool(context.params.get("name")))
+        id = parse_key(str(context.params.get("id", "")), name=bool(context.params.get("name"))).id
     except DhtdError:
         return []
     return _matching(_ask(context, "own-port", incomplete, id), incomplete)
@@ -133,7 +140,8 @@ def _ask(context: typer.Context, what: str, prefix: str, id: str | None = None) 
     try:
         # As it stands on the line: no shell has expanded it yet.
         path = None if socket is None else os.path.expandvars(socket)
-        with Client(client_socket(path, options.get("instance"), os.environ), patience) as client:
+        where = client_socket(path, options.get("instance"), os.environ, options.get("network"))
+        with Client(where, patience) as client:
             return list(map(str, client.ask(COMPLETE, what=what, prefix=prefix, entry=id).get("words", [])))
     except (DhtdError, OSError):
         return []  # an error would not help at a TAB: no daemon, no completions

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.arguments import Key, parse_key, parse_port
+from dhtd.cli.arguments import Key, parse_port
 from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
 from dhtd.cli.output import JsonOption, NameOption, Session, Verb, ask, session
 from dhtd.cli.public_keys import PREFIX
@@ -48,10 +48,10 @@ def delete(
     """
     options = session(context, json=json)
     only = None if port is None else parse_port(port)
-    places = _places(id, salt, name=name, value=value)
+    places = _places(options, id, salt, name=name, value=value)
     if places and only is not None:
         raise UsageError("a PORT is that of an entry, and a value has none: leave it out")
-    told = _drop(options, places) if places else _delete(options, parse_key(id, name=name), only)
+    told = _drop(options, places) if places else _delete(options, options.key(id, name=name), only)
     removed = told.texts("removed")
     if removed or not told.body.get("value"):
         options.note(f"{named(told)}{_withdrawn(told)}")
@@ -63,13 +63,13 @@ def delete(
         )
 
 
-def _places(id: str, salt: str | None, *, name: bool, value: bool) -> list[Sought]:
+def _places(options: Session, id: str, salt: str | None, *, name: bool, value: bool) -> list[Sought]:
     """Return where the value may be that alone is to be deleted, the likeliest first; none if the entries are, too."""
     if name:
         if salt is not None:
             raise UsageError("--salt is for a public key, and --name for a name: give one of them")
-        return [Sought(parse_key(id, name=True).id)] if value else []
-    return parse_sought(id, salt) if value or salt is not None or id.startswith(PREFIX) else []
+        return [Sought(options.key(id, name=True).id)] if value else []
+    return parse_sought(options, id, salt) if value or salt is not None or id.startswith(PREFIX) else []
 
 
 def _delete(options: Session, key: Key, port: int | None) -> Told:

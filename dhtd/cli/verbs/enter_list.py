@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dhtd.cli.arguments import ADVICE, parse_key, parse_port
+from dhtd.cli.arguments import ADVICE, parse_port
 from dhtd.cli.output import Failure, Session
 from dhtd.cli.streams import put, put_json
 from dhtd.cli.told import Told, holders_of, word
@@ -47,7 +47,7 @@ def _read(options: Session, path: str) -> list[dict[str, object]]:
         if not words or words[0].startswith("#"):
             continue
         try:
-            entries.append(_entry(words))
+            entries.append(_entry(options, words))
         except UsageError as error:
             why, advice, _ = str(error).partition(ADVICE)
             bad.append((number, f"{why}: enter such a name by itself, with --name" if advice else why))
@@ -62,11 +62,11 @@ def _read(options: Session, path: str) -> list[dict[str, object]]:
     return entries
 
 
-def _entry(words: list[str]) -> dict[str, object]:
+def _entry(options: Session, words: list[str]) -> dict[str, object]:
     """Return the entry of a line; a comment may follow."""
     if len(words) < 2 or not (len(words) == 2 or words[2].startswith("#")):
         raise UsageError(f"a line is NAME PORT or ID PORT, and this one has {count(len(words), 'word')}")
-    key, port = parse_key(words[0], name=False), parse_port(words[1])
+    key, port = options.key(words[0], name=False), parse_port(words[1])
     return {"id": key.id, "port": port, **({} if key.name is None else {"name": key.name})}
 
 

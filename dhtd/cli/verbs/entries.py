@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dhtd.cli.arguments import parse_key, parse_port
+from dhtd.cli.arguments import parse_port
 from dhtd.cli.completion.candidates import complete_file, complete_id
 from dhtd.cli.output import CommandVerb, Failure, JsonOption, NameOption, command_of, session
 from dhtd.cli.told import Told, holders_of, named
@@ -86,7 +86,7 @@ def enter(
         return
     if id is None or port is None:
         context.fail(f"Missing argument '{'ID' if id is None else 'PORT'}'.")
-    key, number = parse_key(id, name=name), parse_port(port)
+    key, number = options.key(id, name=name), parse_port(port)
     entry: dict[str, Any] = {"wait": wait, "min_replicas": wanted, "name": key.name, "guard": guard}
     if command is not None:
         run(

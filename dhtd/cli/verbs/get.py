@@ -48,7 +48,7 @@ def get(
     options = session(context, json=json)
     if first and (all or strict):
         raise UsageError("--first ends with one value, and --all and --strict wait for others: give one of them")
-    told = found_at(options, parse_sought(id, salt), all=all, first=first)
+    told = found_at(options, parse_sought(options, id, salt), all=all, first=first)
     if strict and told.flag("conflict"):
         raise Failure(Conflict(_conflict(told)), told.body)
     if options.json:

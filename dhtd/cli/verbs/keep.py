@@ -29,7 +29,7 @@ def keep(
     options = session(context, json=json)
     wanted = wanted_of(min_replicas)
     more = {"name": parse_label(name), "min_replicas": wanted or None}
-    *likelier, last = parse_sought(id, salt)
+    *likelier, last = parse_sought(options, id, salt)
     for place in likelier:
         with suppress(NotFound):
             told = ask_within(options, KEEP, {**place.parameters(), **more})

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from dhtd.cli.arguments import Key, parse_key
+from dhtd.cli.arguments import Key
 from dhtd.cli.completion.candidates import complete_id
 from dhtd.cli.output import Failure, JsonOption, NameOption, Session, Verb, session
 from dhtd.cli.streams import put, say
@@ -62,7 +62,7 @@ def lookup(
 ) -> None:
     """Find who serves ID. Prints one endpoint a line."""
     options = session(context, json=json)
-    key = parse_key(id, name=name)
+    key = options.key(id, name=name)
     if wait is None:
         _look_up(options, key, first=first)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.arguments import check_endpoint, hash_of, parse_id, parse_port
+from dhtd.cli.arguments import check_endpoint, hash_of, parse_port
 from dhtd.cli.completion.candidates import complete_endpoint, complete_file, complete_id
 from dhtd.cli.output import JsonOption, NameOption, Verb, ask, session
 from dhtd.cli.told import Told
@@ -83,8 +83,9 @@ def find_node(
     from dhtd.service.queries import FIND_NODE
 
     options = session(context, json=json)
+    key = options.key(id, name=name)
     with options.client() as client:
-        told = ask(client, FIND_NODE, endpoint=check_endpoint(endpoint), id=parse_id(id, name=name))
+        told = ask(client, FIND_NODE, endpoint=check_endpoint(endpoint), id=key.id)
         options.show(told, _found_lines(told), client)
 
 
@@ -100,8 +101,9 @@ def find_value(
     from dhtd.service.queries import FIND_VALUE
 
     options = session(context, json=json)
+    key = options.key(id, name=name)
     with options.client() as client:
-        told = ask(client, FIND_VALUE, endpoint=check_endpoint(endpoint), id=parse_id(id, name=name))
+        told = ask(client, FIND_VALUE, endpoint=check_endpoint(endpoint), id=key.id)
         options.show(told, [*_found_lines(told), *(f"peer {peer}" for peer in told.texts("peers"))], client)
 
 
@@ -122,10 +124,10 @@ def store(
     from dhtd.service.queries import STORE
 
     options = session(context, json=json)
+    key = options.key(id, name=name)
     with options.client() as client:
-        proof = parse_token(token).hex()
-        at, key = check_endpoint(endpoint), parse_id(id, name=name)
-        told = ask(client, STORE, endpoint=at, id=key, port=parse_port(port), token=proof)
+        proof, at = parse_token(token).hex(), check_endpoint(endpoint)
+        told = ask(client, STORE, endpoint=at, id=key.id, port=parse_port(port), token=proof)
         options.show(told, [told.text("node_id")], client)
 
 
@@ -150,18 +152,21 @@ def hash_(
         raise UsageError("give a TEXT or --file PATH")
     if file is not None and not file:
         raise UsageError("--file is empty: give the path of a file, or - for stdin")
-    id = hash_of(text) if text is not None else _hash_file(str(file))
+    id = hash_of(text, options.network) if text is not None else _hash_file(str(file), options.network)
     options.show(Told({"id": id}), [id])
     if text is not None and not text.strip():
         options.note("this is the ID of an empty text: is a variable empty that should hold it?")
 
 
-def _hash_file(path: str) -> str:
+def _hash_file(path: str, network: str | None) -> str:
     import hashlib
 
+    from dhtd.config.networks import NATIVE, NETWORKS
+
+    keyspace = NETWORKS[network or NATIVE.name].keyspace
     try:
         with open(0 if path == "-" else path, "rb") as file:  # noqa: PTH123 - a descriptor is no path
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, keyspace.hash).hexdigest()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dhtd.cli import streams
-from dhtd.cli.arguments import Key, parse_key
+from dhtd.cli.arguments import Key
 from dhtd.cli.completion.candidates import complete_file, complete_id
 from dhtd.cli.output import CommandVerb, JsonOption, NameOption, Session, command_of, is_behind_dashes, session
 from dhtd.cli.streams import put, put_json, say
@@ -51,7 +51,7 @@ def watch(
     if until is not None and until < 1:
         raise UsageError(f"--until {until}: give a number from 1 up")
     command = command_of(context)
-    keys = [parse_key(id, name=name) for id in ids]
+    keys = [options.key(id, name=name) for id in ids]
     with tidying():
         _watch(options, keys, until, command)
 
