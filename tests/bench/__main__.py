@@ -24,6 +24,7 @@ from statistics import median
 from tests.bench.load import WINDOW, Measured, Sources, TooShortError
 from tests.bench.neighbours import fill
 from tests.bench.peers.dhtd import Dhtd
+from tests.bench.peers.dhtd_mainline import DhtdMainline
 from tests.bench.peers.dhtd_sealed import DhtdSealed
 from tests.bench.peers.echo import Echo
 from tests.bench.peers.kademlia import Kademlia, Kademlia8
@@ -32,7 +33,7 @@ from tests.bench.peers.opendht import OpenDht
 from tests.bench.peers.peer import OPERATIONS, PORT, Peer, UnexpectedAnswerError
 
 PEERS: dict[str, type[Peer]] = {
-    kind.name: kind for kind in (Echo, Dhtd, DhtdSealed, Libtorrent, OpenDht, Kademlia, Kademlia8)
+    kind.name: kind for kind in (Echo, Dhtd, DhtdSealed, DhtdMainline, Libtorrent, OpenDht, Kademlia, Kademlia8)
 }
 SOURCES = 256  # so many that none of them meets a rate limit, and that fifty endpoints are found under a key
 
