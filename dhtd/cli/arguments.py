@@ -21,7 +21,7 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 _BEGINNING = 8  # digits that are hardly a name
 ADVICE = ": for a name, write --name"
 _MOSTLY = 0.9  # of the characters are hex digits: then it may be an ID
-_OTHER_HASHES = {32: "an MD5", 40: "a SHA-1", 56: "a SHA-224", 96: "a SHA-384", 128: "a SHA-512"}  # by their digits
+_OTHER_HASHES = {32: "an MD5", 56: "a SHA-224", 96: "a SHA-384", 128: "a SHA-512"}  # by their digits
 
 
 class Key(NamedTuple):
@@ -42,14 +42,14 @@ def parse_key(text: str, *, name: bool, network: str | None = None) -> Key:
     if name:
         return _key_of_name(text, known.keyspace)
     if text.lower().startswith(MAGNET):
-        return Key(info_hash_of(text), None)
+        text = info_hash_of(text)
     if network is None and _is_hex(text, 2 * MAINLINE.keyspace.width):
         known = MAINLINE
     keyspace = known.keyspace
     try:
         return Key(keyspace.format(keyspace.parse(text)), None)
     except InvalidId as error:
-        advice = _advice(text, 2 * keyspace.width)
+        advice = _of_another_network(text) or _advice(text, 2 * keyspace.width)
         if advice is None:
             return _key_of_name(text, keyspace)
         raise InvalidId(f"{error}{advice}") from None
@@ -70,6 +70,16 @@ def info_hash_of(link: str) -> str:
             if len(text) == _BASE32_DIGITS:
                 return b32decode(text.upper()).hex()
     raise InvalidId(f"{link!r:.80} names no info hash: a magnet link has xt=urn:btih: and 40 hex digits behind it")
+
+
+def _of_another_network(text: str) -> str | None:
+    """Return what to do with the ID of another network than the one that is asked; None if it is of none."""
+    from dhtd.config.networks import NETWORKS
+
+    for network in NETWORKS.values():
+        if _is_hex(text, 2 * network.keyspace.width):
+            return f": it is one of the {network.name} network, so say --network {network.name}"
+    return None
 
 
 def _is_hex(text: str, digits: int) -> bool:

@@ -54,6 +54,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     given = {key.replace("_", "-"): value for key, value in options.items()}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    node_id = ""  # as it is written
     for source in _sources(given, environ):
         source.refuse_unknown()
         # What is named nearer than this source:
@@ -64,6 +65,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
                 if setting.key not in values and setting.key not in apart:
                     values[setting.key] = value
                     origins[setting.key] = source.origin(setting)
+                    node_id = str(source.values[setting.key]) if setting.key == "node-id" else node_id
     network = NETWORKS[values.get("network", NATIVE.name)]
     instance = values.setdefault("instance", network.instance)
     if "state" not in values:
@@ -73,7 +75,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     if "entries" not in values and instance == paths.DEFAULT_INSTANCE:
         values["entries"] = paths.entries()
     paths.check_socket(values["socket"])
-    _refuse_of_others(network, values, origins)
+    _refuse_of_others(network, values, origins, node_id)
     defaults = {setting.key: setting.default for setting in SETTINGS} | dict(network.defaults)
     return Settings(
         **{setting.field: values.get(setting.key, defaults[setting.key]) for setting in SETTINGS},
@@ -93,10 +95,12 @@ def client_socket(
 
     Looks no further than it must: a socket, an instance or a network that is named on the command line or in the
     environment is found without opening a configuration file. `implied` is the name of the network that an argument
-    implies: it counts where nothing else is named.
+    implies: it counts where neither of them names a daemon, and the file is one of another network.
     """
     given: dict[str, object] = {"socket": socket, "instance": instance, "network": network}
     for source in _sources(given, environ):
+        if implied == MAINLINE.name and source.kind == "file" and source.network() != implied:
+            break
         if "socket" in source.values:
             path: Path = source.read(SOCKET)
             return paths.check_socket(path)
@@ -107,7 +111,7 @@ def client_socket(
     return paths.find_control_socket(NETWORKS[implied or NATIVE.name].instance)
 
 
-def _refuse_of_others(network: Network, values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+def _refuse_of_others(network: Network, values: Mapping[str, Any], origins: Mapping[str, str], node_id: str) -> None:
     """Raise where a setting is of another network than the one of this daemon."""
     if network is MAINLINE:
         if values.get("network-key"):
@@ -119,9 +123,8 @@ def _refuse_of_others(network: Network, values: Mapping[str, Any], origins: Mapp
         for key in ("public-bootstrap", "read-only"):
             if key in origins:
                 raise ConfigError(f"{origins[key]}: {key} is of the Mainline network: say --network mainline as well")
-    node_id = values.get("node-id")
-    if node_id is not None and node_id >= network.keyspace.size:
-        digits = 2 * network.keyspace.width
+    digits = 2 * network.keyspace.width
+    if node_id and len(node_id) != digits:
         raise ConfigError(f"{origins['node-id']}: an ID in the {network.name} network has {digits} hex digits")
 
 
@@ -185,6 +188,10 @@ class _Source(NamedTuple):
         except UsageError as error:
             key = f": {setting.key}" if self.kind == "file" else ""
             raise ConfigError(f"{self.origin(setting)}{key}: {error}") from error
+
+    def network(self) -> str:
+        """Return the name of the network that it is for."""
+        return str(self.read(NETWORK)) if NETWORK.key in self.values else NATIVE.name
 
     def refuse_unknown(self) -> None:
         """Raise if a file has an unknown key."""

@@ -35,11 +35,6 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     "an ID with 0x": (["lookup", "0x" + ID], "invalid-id", f"has 66 characters: write {ID}"),
     "an ID in groups": (["lookup", ":".join(["abab"] * 16)], "invalid-id", f": write {ID}"),
     "an ID with blanks": (["find-value", "one:1", f" {ID}\n"], "invalid-id", f": write {ID}"),
-    "a SHA-1": (
-        ["--network", "native", "lookup", "ab" * 20],
-        "invalid-id",
-        "40 digits are a SHA-1, and an ID is a SHA-256",
-    ),
     "an MD5": (["lookup", "ab" * 16], "invalid-id", "32 digits are an MD5, and an ID is a SHA-256"),
     "a SHA-512": (["lookup", "ab" * 64], "invalid-id", "128 digits are a SHA-512, and an ID is a SHA-256"),
     "a UUID": (["lookup", "abababab-abab-abab-abab-abababababab"], "invalid-id", "for a name, write --name abababab-"),

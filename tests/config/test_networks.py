@@ -64,6 +64,15 @@ def test_the_client_finds_the_daemon_of_a_network(user: Configure, monkeypatch: 
     assert client_socket(None, None, {}, "native").name == "default.sock"
 
 
+def test_an_implied_network_outdoes_a_file_of_another(user: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "find_control_socket", lambda instance="default": Path(f"/{instance}.sock"))
+    user('instance = "lab"')
+    assert client_socket(None, None, {}, implied="mainline").name == "mainline.sock"
+    assert client_socket(None, None, {}, implied="native").name == "lab.sock"
+    user('network = "mainline"\ninstance = "torrents"')
+    assert client_socket(None, None, {}, implied="mainline").name == "torrents.sock"
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -73,6 +82,7 @@ def test_the_client_finds_the_daemon_of_a_network(user: Configure, monkeypatch: 
         ({"read-only": "yes"}, "say --network mainline as well"),
         ({"network": "mainline", "read-only": "maybe"}, "none of yes, no, auto"),
         ({"network": "mainline", "node-id": "ab" * 32}, "has 40 hex digits"),
+        ({"node-id": "ab" * 20}, "an ID in the native network has 64 hex digits"),
         ({"node-id": "ab" * 21}, "an ID is 64 hex digits"),
     ],
 )

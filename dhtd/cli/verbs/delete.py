@@ -14,10 +14,11 @@ import typer
 from dhtd.cli.arguments import Key, parse_port
 from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
 from dhtd.cli.output import JsonOption, NameOption, Session, Verb, ask, session
-from dhtd.cli.public_keys import PREFIX
+from dhtd.cli.public_keys import PREFIX, is_public_key
 from dhtd.cli.sought import Sought, parse_sought
 from dhtd.cli.told import Told, named
 from dhtd.cli.verbs.get import SaltOption
+from dhtd.config.networks import MAINLINE
 from dhtd.errors import NotTracked, UsageError
 from dhtd.words import count
 
@@ -27,7 +28,10 @@ def delete(
     id: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_own_id, show_default=False
+            metavar="ID",
+            help="An ID in hex, a name or a magnet link.",
+            autocompletion=complete_own_id,
+            show_default=False,
         ),
     ],
     port: Annotated[
@@ -69,7 +73,10 @@ def _places(options: Session, id: str, salt: str | None, *, name: bool, value: b
         if salt is not None:
             raise UsageError("--salt is for a public key, and --name for a name: give one of them")
         return [Sought(options.key(id, name=True).id)] if value else []
-    return parse_sought(options, id, salt) if value or salt is not None or id.startswith(PREFIX) else []
+    is_of_value = value or salt is not None or id.startswith(PREFIX)
+    # The IDs of the Mainline network are shorter, so 64 digits are a public key there.
+    is_of_value = is_of_value or (options.network == MAINLINE.name and is_public_key(id))
+    return parse_sought(options, id, salt) if is_of_value else []
 
 
 def _delete(options: Session, key: Key, port: int | None) -> Told:
@@ -82,7 +89,7 @@ def _delete(options: Session, key: Key, port: int | None) -> Told:
             options.show(told, told.texts("removed"), client)
             return told
     except NotTracked:
-        if key.name is None and port is None:
+        if key.name is None and port is None and is_public_key(key.id):
             with suppress(NotTracked):
                 return _drop(options, [Sought(None, bytes.fromhex(key.id))])
         raise

@@ -23,7 +23,9 @@ def enter(
     context: typer.Context,
     id: Annotated[
         str | None,
-        typer.Argument(metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_id, show_default=False),
+        typer.Argument(
+            metavar="ID", help="An ID in hex, a name or a magnet link.", autocompletion=complete_id, show_default=False
+        ),
     ] = None,
     port: Annotated[
         str | None, typer.Argument(metavar="PORT", help="The port of the service.", show_default=False)

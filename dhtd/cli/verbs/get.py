@@ -23,7 +23,7 @@ SoughtArgument = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="64 hex digits, or pk: and a public key.",
+        help="An ID in hex, or pk: and a public key.",
         autocompletion=complete_value_id,
         show_default=False,
     ),

@@ -24,7 +24,9 @@ HostPortArgument = Annotated[
 ]
 IdArgument = Annotated[
     str,
-    typer.Argument(metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_id, show_default=False),
+    typer.Argument(
+        metavar="ID", help="An ID in hex, a name or a magnet link.", autocompletion=complete_id, show_default=False
+    ),
 ]
 
 

@@ -30,7 +30,9 @@ def watch(
     context: typer.Context,
     ids: Annotated[
         list[str],
-        typer.Argument(metavar="ID...", help="64 hex digits, or a name.", autocompletion=_complete, show_default=False),
+        typer.Argument(
+            metavar="ID...", help="An ID in hex, a name or a magnet link.", autocompletion=_complete, show_default=False
+        ),
     ],
     *,
     until: Annotated[
