@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
 
 # The rooms of the core, from the ground up: each imports from those before it alone.
 ROOMS = [
-    *("ids", "names", "endpoint", "timers", "policy", "round_trips", "address_groups"),
+    *("ids", "names", "endpoint", "timers", "policy", "round_trips", "address_groups", "latest"),
     "records",
     *("messages", "codec", "counters", "events"),
     *("address", "storage", "routing", "querying", "membership", "publishing", "watching", "values", "serving"),

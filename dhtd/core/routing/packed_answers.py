@@ -13,18 +13,20 @@ from dhtd.core.address_groups import is_beside
 from dhtd.core.codec import PackedContacts
 from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
 from dhtd.core.ids import Id
+from dhtd.core.latest import Latest
 from dhtd.core.messages import Contact
 from dhtd.core.routing.answer_cache import AnswerCache
 from dhtd.core.routing.standing import Standings
 from dhtd.core.routing.table import RoutingTable
 
 _LOCAL: Final = frozenset((Scope.HOST, Scope.LINK))
+_ADDRESSES: Final = 1_024  # of requesters that are remembered, at most
 
 
 class PackedAnswers:
     """The K nearest contacts that are not bad, to any target, for any requester."""
 
-    __slots__ = ("_k", "_own_networks", "_pack", "_standings", "_table", "_visible", "has_scopes", "nearest")
+    __slots__ = ("_at", "_k", "_own_networks", "_pack", "_standings", "_table", "_visible", "has_scopes", "nearest")
 
     def __init__(
         self,
@@ -43,11 +45,13 @@ class PackedAnswers:
         self.has_scopes = False  # whether `packed_for` is to be asked: contacts do not mean the same to all
         # For requesters of a scope, and whether they are beside us.
         self._visible: dict[tuple[Scope, bool], AnswerCache] = {}
+        self._at: Latest[bytes, AnswerCache] = Latest(_ADDRESSES)  # one of these, by the address of a requester
 
     def forget(self) -> None:
         """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
         self.nearest = None
         self._visible.clear()
+        self._at.clear()
 
     def live_in(self, own: tuple[bytes, ...]) -> None:
         """Our own networks are these now."""
@@ -72,12 +76,17 @@ class PackedAnswers:
             if not self.has_scopes:
                 return nodes
         # 2. Else choose those that do, once for each scope.
+        return (self._at.get(other[:-2]) or self._visible_at(other)).to(target)
+
+    def _visible_at(self, other: Endpoint) -> AnswerCache:
+        """Return the answers for requesters like this one, and remember them for its address."""
         scope = scope_of(other), is_beside(other, self._own_networks)
         nearest = self._visible.get(scope)
         if nearest is None:
             visible = [each for each in self._live() if means_the_same(each.endpoint, other, beside_us=scope[1])]
             nearest = self._visible[scope] = self._nearest(visible)
-        return nearest.to(target)
+        self._at[other[:-2]] = nearest
+        return nearest
 
     def _live(self) -> Iterable[Contact]:
         """Return the contacts that are not bad."""

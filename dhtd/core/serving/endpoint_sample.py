@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
+from dhtd.core.latest import Latest
 
 _KEYS: Final = 128  # that are remembered: two for each that can be full at once, by the numbers of `Policy`
 
@@ -22,7 +23,7 @@ class EndpointSample:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[Sequence[Endpoint], list[list[Endpoint]]]] = {}
+        self._known: Latest[bytes, tuple[Sequence[Endpoint], list[list[Endpoint]]]] = Latest(_KEYS)
 
     def of(self, key: bytes, endpoints: Sequence[Endpoint], count: int, lot: float) -> list[Endpoint]:
         """Return `count` of the endpoints under a packed key, or all if there are fewer; others for another `lot`.
@@ -53,8 +54,6 @@ class EndpointSample:
                 by_source[source].append(endpoint)
             else:
                 by_source[source] = [endpoint]
-        if len(self._known) >= _KEYS and known is None:
-            del self._known[next(iter(self._known))]
         sources = list(by_source.values()) if len(by_source) < len(endpoints) else []
         self._known[key] = endpoints, sources
         return sources
