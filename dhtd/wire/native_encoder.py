@@ -34,6 +34,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.wire import native_values
+from dhtd.wire.native_endpoints import EndpointArrays
 from dhtd.wire.native_layout import (
     ENDPOINT_HEADS,
     ERROR,
@@ -65,12 +66,13 @@ from dhtd.wire.native_layout import (
 
 _BOOL = (FALSE, TRUE)
 _NO_NODES = 2 * binary(b"")
+_NOBODY = NO_ELEMENTS + FALSE  # under a key
 # The heads of a result with its token: of 4 elements for find_node, 5 for find_value or 6 for get, by the token's size.
 _RESULT_HEADS = {size: [b"%c\xc4%c" % (0x90 | size, token) for token in range(TOKEN_MAX + 1)] for size in (4, 5, 6)}
 _REPLY_SIZE = len(REPLY_HEAD) + TID_SIZE + len(ID_HEAD) + ID_SIZE + 2  # of a reply without its address and result
 _BESIDE_TOKEN = 4  # bytes: the heads of the result and of its token, and `more`
-_BESIDE_NODES = _REPLY_SIZE + IPV6_SIZE + TOKEN_MAX + _BESIDE_TOKEN  # of an answer without its nodes, or less
 _ARRAY_HEAD_MAX = 3  # bytes
+_BESIDE_NODES = _REPLY_SIZE + IPV6_SIZE + TOKEN_MAX + _BESIDE_TOKEN + _ARRAY_HEAD_MAX  # of an answer, or less
 _VALUES: Final = (Immutable, Mutable)
 _GET_PADDING_SIZE = GET_SIZE - 93  # bytes in a get, with its seq
 # How many elements an answer has that says nothing but `more`, and those behind its token.
@@ -88,6 +90,7 @@ class NativeEncoder:
         self._find_node_padding = FIND_NODE_PADDING_DUAL if dual_stack else FIND_NODE_PADDING
         self._sender: Id | None = None  # of the latest answer to a find: nearly always the same node
         self._froms: dict[int, bytes] = {}  # its field, and the head of the observed address, by the size of that
+        self._arrays = EndpointArrays()
 
     def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         """Return the datagram. A find request without a token is padded."""
@@ -129,10 +132,14 @@ class NativeEncoder:
         if sender is not self._sender:
             self._note_sender(sender)
         source, request = self._froms[len(observed)], query.request
-        # The usual case: a find_node, and all contacts fit.
-        if type(request) is FindNode and others is None and len(packed.wire) <= room.limit - _BESIDE_NODES:
-            head = _RESULT_HEADS[4][len(token)]
-            return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, packed.wire, FALSE))
+        # The usual case: all contacts fit, and there is nothing else.
+        if others is None and len(packed.wire) <= room.limit - _BESIDE_NODES:
+            if type(request) is FindNode:
+                head = _RESULT_HEADS[4][len(token)]
+                return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, packed.wire, FALSE))
+            if not named.endpoints:
+                head = _RESULT_HEADS[5][len(token)]
+                return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, packed.wire, _NOBODY))
         # 1. The fields that must be there take their part of the room.
         left = room.limit - _REPLY_SIZE - len(observed) - len(token) - _BESIDE_TOKEN
         if type(request) is FindValue:
@@ -145,7 +152,7 @@ class NativeEncoder:
         # 3. Endpoints come next, as many as fit.
         endpoints, array, is_left_out = b"", b"", False
         if type(request) is FindValue:
-            endpoints, array, is_left_out = _endpoints(request.key, named, left)
+            endpoints, array, is_left_out = self._arrays.within(left, request.key, named)
             left -= len(endpoints)
         # 4. Contacts of the other family fill what is left.
         nodes = packed.wire
@@ -304,21 +311,6 @@ def _cut(query: Query, packed: PackedContacts, room: int) -> PackedContacts:
         fit.pop()
         packed = _packed(fit)
     return packed
-
-
-def _endpoints(key: Id, named: Named, room: int) -> tuple[bytes, bytes, bool]:
-    """Return endpoints that fit into `room` bytes, the head of their array, and whether others were left out."""
-    endpoints, is_left_out = named.endpoints, False
-    # 1. If perhaps not all fit, have as many chosen as may fit at best.
-    if named.choose is not None and len(endpoints) * (2 + IPV6_SIZE) > room:
-        endpoints = named.choose(key, endpoints, room // (2 + IPV4_SIZE))
-        is_left_out = len(endpoints) < len(named.endpoints)
-    # 2. Drop the last ones until the rest fits.
-    encoded = [ENDPOINT_HEADS[len(endpoint)] + endpoint for endpoint in endpoints]
-    wire = b"".join(encoded)
-    while len(wire) > room:
-        wire, is_left_out = wire[: -len(encoded.pop())], True
-    return wire, array_head(len(encoded)), is_left_out
 
 
 def _with_others(wire: bytes, others: PackedContacts, room: int, *, is_ipv4: bool) -> bytes:

@@ -204,7 +204,7 @@ class Responder:
         query: Query,
         target: Id,
         token: bytes | None,
-        endpoints: list[Endpoint] | tuple[()],
+        endpoints: Sequence[Endpoint],
         source: Endpoint,
         size: int,
         now: float,

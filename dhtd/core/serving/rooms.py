@@ -14,13 +14,14 @@ class Rooms(dict[int, Room]):
     `budget`: for what is longer than that, on a wire on which no stranger can prove itself.
     """
 
-    __slots__ = ("_amplification", "budget", "ping_size", "sent_max", "whole")
+    __slots__ = ("_amplification", "_by_limit", "budget", "ping_size", "sent_max", "whole")
 
     def __init__(self, policy: Policy, ping_size: int, budget: ByteBudget | None = None) -> None:
         """Begin with none. `ping_size`: bytes of a ping of ours."""
         super().__init__()
         self.budget = budget
         self._amplification = policy.amplification
+        self._by_limit: dict[int, Room] = {}  # as many as there are limits, which is no more than bytes in a datagram
         self.ping_size = ping_size
         self.sent_max = policy.datagram_sent_max
         self.whole = Room(policy.datagram_sent_max, proved=True)  # for one that has proved its address
@@ -38,7 +39,8 @@ class Rooms(dict[int, Room]):
         What is kept for a ping is of more use there. A budget has bytes beside.
         """
         spare = 0 if self.budget is None else self.budget.spare(source, now)
-        return Room(min(limit, self._amplification * size + spare))
+        limit = min(limit, self._amplification * size + spare)
+        return self._by_limit.get(limit) or self._by_limit.setdefault(limit, Room(limit))
 
     def charge(self, size: int, source: Endpoint, sent: int, now: float) -> None:
         """Take from the budget what an answer of `sent` bytes has more than its query allows."""

@@ -27,12 +27,13 @@ from typing import Final
 from dhtd.core.counters import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed, unpacked
+from dhtd.core.latest import Latest
 from dhtd.core.policy import Policy
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.storage.changed_keys import ChangedKeys
 from dhtd.core.storage.held_record import HeldRecord
-from dhtd.core.storage.held_scopes import HeldScopes
 from dhtd.core.storage.leases import SESSION_KEPT, Entry, Lease, Reminder, kept
+from dhtd.core.storage.listed import KEPT, NOBODY, Listed, one_listed, several_listed
 from dhtd.core.storage.outcomes import EVICTED_BY, REFUSED_BY, STORED, QuotaReached, Stored
 from dhtd.core.storage.sources import Crowds, Sources
 from dhtd.core.storage.wheel import Wheel
@@ -52,8 +53,8 @@ class HeldRecords:
         "_doubles",
         "_expiring",
         "_held",
+        "_listed",
         "_policy",
-        "_scopes",
         "_seeds",
         "_size",
         "_sources",
@@ -73,7 +74,7 @@ class HeldRecords:
         self._wheel: Wheel[Lease | Reminder] = Wheel()
         self._expiring: Lease | Reminder | None = None  # it has expired, and some of its records are dropped already
         self._until = 0.0  # the latest expiry: an object that many leases share
-        self._scopes = HeldScopes()
+        self._listed: Latest[bytes, Listed] = Latest(KEPT)  # what is under keys with several records
         self._seeds: set[bytes] = set()  # records of machines that have all of what the key stands for: key, endpoint
         self._size = 0
         self.filled_at = float("-inf")  # when it was last empty, and took a record
@@ -141,24 +142,24 @@ class HeldRecords:
 
     # Answers
 
+    def listed(self, key: Id, now: float) -> Listed:
+        """Return the endpoints of the peers under `key` that have not expired; those of several in the same list."""
+        held = self._held.get(found_by := packed(key))
+        if held is None or isinstance(held, tuple):
+            return one_listed(held, now) if held is not None else NOBODY
+        listed = self._listed.get(found_by)
+        if listed is None or listed.until <= now:
+            listed = self._listed[found_by] = several_listed(held.values(), now)
+        return listed
+
     def get(self, key: Id, now: float) -> list[Endpoint]:
-        """Return the endpoints of the peers under `key` that have not expired."""
-        held = self._held.get(packed(key))
-        if held is None:
-            return []
-        if isinstance(held, tuple):
-            return [held[2]] if held[0].expires_at > now else []
-        endpoints = [endpoint for lease, _, endpoint in held.values() if lease.expires_at > now]
-        return list(dict.fromkeys(endpoints)) if self._doubles else endpoints
+        """Return them as a list."""
+        return list(self.listed(key, now).endpoints)
 
     def seeds(self, key: Id) -> list[Endpoint]:
         """Return the endpoints of the peers under `key` that have all of what it stands for."""
         found_by = packed(key)
         return [endpoint for _, _, endpoint in self._records(found_by) if found_by + endpoint in self._seeds]
-
-    def is_scoped(self, key: Id, asked_by: Endpoint) -> bool:
-        """Whether some endpoints under `key` may mean another machine, or none, to the node at `asked_by`."""
-        return self._scopes.concern(packed(key), asked_by)
 
     def held(self, key: Id) -> list[HeldRecord]:
         """Return the records under `key`."""
@@ -262,10 +263,9 @@ class HeldRecords:
         elif not restored or now + seconds > lease.expires_at:
             self._prolong(lease, seconds, now)
         entry = self._keep(lease, key, endpoint)
-        if not self._size:
-            self.filled_at = now
+        self.filled_at = self.filled_at if self._size else now
         self._size += 1
-        self._scopes.add(key, endpoint)
+        self._listed.pop(key, None)
         self._sources.add(entry)
         self._crowds.add(entry, self._records(key))
         self.is_crowded = bool(self._crowds) or self._size >= self._policy.store_entries
@@ -277,6 +277,8 @@ class HeldRecords:
         expires_at = self._expiry(seconds, now)
         if expires_at < lease.expires_at:
             self._wheel.file(Reminder(lease), expires_at, now)
+        if not now < lease.expires_at <= expires_at:  # its records are back, or go sooner
+            self._listed.clear()
         lease.expires_at, lease.seconds = expires_at, seconds
 
     def _expiry(self, seconds: int, now: float) -> float:
@@ -317,7 +319,7 @@ class HeldRecords:
                 self._doubles -= len(place) > len(left[2])
         self._size -= 1
         self._seeds.discard(key + endpoint)
-        self._scopes.drop(key, endpoint)
+        self._listed.pop(key, None)
         self._sources.drop(entry)
         self._crowds.drop(entry, len(self._records(key)))
         self.is_crowded = bool(self._crowds) or self._size >= self._policy.store_entries
@@ -325,12 +327,11 @@ class HeldRecords:
 
     def _used_up(self, key: bytes, endpoint: Endpoint) -> str | None:
         """Return the quota that leaves no room for another record, if one does."""
-        policy = self._policy
-        if self._sources.size(endpoint[:-2]) >= policy.store_entries_per_source:
+        if self._sources.size(endpoint[:-2]) >= self._policy.store_entries_per_source:
             return STORE_ENTRIES_PER_SOURCE
-        if len(self._records(key)) >= policy.store_entries_per_key:
+        if len(self._records(key)) >= self._policy.store_entries_per_key:
             return STORE_ENTRIES_PER_KEY
-        if self._size >= policy.store_entries:
+        if self._size >= self._policy.store_entries:
             return STORE_ENTRIES
         return None
 

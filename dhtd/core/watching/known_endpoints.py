@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.address_groups import is_beside
-from dhtd.core.endpoint import Endpoint, means_the_same
+from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
 from dhtd.core.ids import Id
 from dhtd.core.publishing.own_records import OwnRecords
+from dhtd.core.storage.listed import Listed
 from dhtd.core.storage.store import HeldRecords
 
 
@@ -35,12 +36,10 @@ class KnownEndpoints:
         self.own_networks = own_networks
         self._local = local
 
-    def for_node_at(self, asked_by: Endpoint, key: Id, now: float) -> list[Endpoint]:
+    def for_node_at(self, asked_by: Endpoint, key: Id, now: float) -> Sequence[Endpoint]:
         """Return the endpoints under `key` that mean the same machine to the node that has asked as to us."""
-        endpoints = self._store.get(key, now)
-        if endpoints and self._store.is_scoped(key, asked_by):
-            beside_us = is_beside(asked_by, self.own_networks)
-            endpoints = [each for each in endpoints if means_the_same(each, asked_by, beside_us=beside_us)]
+        listed = self._store.listed(key, now)
+        endpoints = listed.endpoints if listed.scope is _PUBLIC else self._visible(listed, asked_by)
         ports = self._own_records.ports(key)
         return _with_own(endpoints, self._external.endpoints_for(asked_by), ports) if ports else endpoints
 
@@ -50,7 +49,16 @@ class KnownEndpoints:
         ports = self._own_records.ports(key)
         return _with_own(endpoints, self._external.endpoints() or self._local, ports) if ports else endpoints
 
+    def _visible(self, listed: Listed, asked_by: Endpoint) -> Sequence[Endpoint]:
+        if listed.scope is scope_of(asked_by):
+            return listed.endpoints
+        beside_us = is_beside(asked_by, self.own_networks)
+        return [each for each in listed.endpoints if means_the_same(each, asked_by, beside_us=beside_us)]
 
-def _with_own(endpoints: list[Endpoint], here: Sequence[Endpoint], ports: Sequence[int]) -> list[Endpoint]:
+
+def _with_own(endpoints: Sequence[Endpoint], here: Sequence[Endpoint], ports: Sequence[int]) -> list[Endpoint]:
     own = [seen.with_port(port) for seen in here for port in ports]
-    return endpoints + [endpoint for endpoint in own if endpoint not in endpoints]
+    return [*endpoints, *(endpoint for endpoint in own if endpoint not in endpoints)]
+
+
+_PUBLIC = Scope.PUBLIC  # an attribute of an enumeration is looked up slowly

@@ -126,11 +126,11 @@ class Notices:
             if watch in self.watches:
                 self.watches.drop(watch)
 
-    def _all(self, watch: HeldWatch, now: float) -> list[Endpoint]:
+    def _all(self, watch: HeldWatch, now: float) -> Sequence[Endpoint]:
         """Return the endpoints under its key."""
         return self._known.for_node_at(watch.contact.endpoint, watch.key, now)
 
-    def _chosen(self, watch: HeldWatch, endpoints: list[Endpoint]) -> dict[Endpoint, None]:
+    def _chosen(self, watch: HeldWatch, endpoints: Sequence[Endpoint]) -> dict[Endpoint, None]:
         """Return the endpoints that it is to know: those first that it was told of, and only so many."""
         there = dict.fromkeys(endpoints)
         most = self._requester.policy.watch_endpoints
