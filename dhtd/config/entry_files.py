@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from dhtd.config.networks import NETWORKS
 from dhtd.config.toml_file import SIZE_MAX, parse
 from dhtd.config.values import shown
 from dhtd.core.endpoint import check_port
-from dhtd.core.ids import NATIVE, Id, packed
+from dhtd.core.ids import NATIVE, Id, Keyspace, packed
 from dhtd.core.names import clean_name, id_of_name
-from dhtd.errors import ConfigError, UsageError
+from dhtd.errors import ConfigError, InvalidId, UsageError
 
 ReadCheck = Callable[[str, float | None], object]
 
@@ -57,10 +58,11 @@ class EntryFiles:
     broken: dict[str, ConfigError] = field(default_factory=dict)
 
 
-def read(directory: Path, read_check: ReadCheck) -> EntryFiles:
+def read(directory: Path, read_check: ReadCheck, keyspace: Keyspace = NATIVE) -> EntryFiles:
     """Read the files of a directory in the order of their names. One that is missing has none.
 
-    `read_check` makes something of a check and its interval in seconds, if there is one, or raises a `UsageError`.
+    `read_check` makes something of a check and its interval in seconds, if there is one, or raises a `UsageError`. IDs
+    are those of a network with this keyspace.
     Raises `ConfigError` if the directory cannot be read, or if others can write it.
     """
     found = EntryFiles()
@@ -74,8 +76,8 @@ def read(directory: Path, read_check: ReadCheck) -> EntryFiles:
     seen: dict[bytes, list[Said]] = {}
     for path in map(str, files):
         try:
-            entries = _read_file(path, read_check)
-            _refuse_contradiction(path, entries, seen)
+            entries = _read_file(path, read_check, keyspace)
+            _refuse_contradiction(path, entries, seen, keyspace)
         except ConfigError as error:
             found.broken[path] = error
         else:
@@ -83,7 +85,7 @@ def read(directory: Path, read_check: ReadCheck) -> EntryFiles:
     return found
 
 
-def _read_file(path: str, read_check: ReadCheck) -> list[Declared]:
+def _read_file(path: str, read_check: ReadCheck, keyspace: Keyspace) -> list[Declared]:
     """Return the entries of one file; raise `ConfigError`."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else a FIFO would have us wait for a writer
@@ -108,7 +110,7 @@ def _read_file(path: str, read_check: ReadCheck) -> list[Declared]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{path}: entry must be an array of tables: write [[entry]]")
     places = _places(data, len(tables))
-    return [_entry(table, path, place, read_check) for table, place in zip(tables, places, strict=True)]
+    return [_entry(table, path, place, read_check, keyspace) for table, place in zip(tables, places, strict=True)]
 
 
 def _places(data: bytes, count: int) -> list[str]:
@@ -119,19 +121,22 @@ def _places(data: bytes, count: int) -> list[str]:
     return [f"entry {number} (line {line})" for number, line in enumerate(lines, start=1)]
 
 
-def _entry(table: Mapping[str, Any], path: str, where: str, read_check: ReadCheck) -> Declared:
+def _entry(table: Mapping[str, Any], path: str, where: str, read_check: ReadCheck, keyspace: Keyspace) -> Declared:
     place = f"{path}, {where}"
     unknown = sorted(table.keys() - _KEYS.keys())
     if unknown:
         raise ConfigError(f"{place}: unknown key {shown(unknown[0])}; the keys are {', '.join(_KEYS)}")
     values: dict[str, Any] = {}
+    key: Id | None = None
     for word, value in table.items():
         try:
             values[word] = _KEYS[word](value)
+            key = _id(values[word], keyspace) if word == "id" else key
         except UsageError as error:
             raise ConfigError(f"{place}: {word}: {error}") from None
     name: str | None = values.get("name")
-    key: Id | None = values.get("id") if name is None or "id" in values else id_of_name(name, NATIVE)
+    if key is None and name is not None:
+        key = id_of_name(name, keyspace)
     if key is None:
         raise ConfigError(f"{place}: it has no name, and no id")
     if "port" not in values:
@@ -147,7 +152,9 @@ def _entry(table: Mapping[str, Any], path: str, where: str, read_check: ReadChec
     return Declared(key, values["port"], name, check, where)
 
 
-def _refuse_contradiction(path: str, entries: list[Declared], seen: dict[bytes, list[Said]]) -> None:
+def _refuse_contradiction(
+    path: str, entries: list[Declared], seen: dict[bytes, list[Said]], keyspace: Keyspace
+) -> None:
     """Raise if the file declares something otherwise than it did before, or than another file does.
 
     `seen` has the declarations of other files, by the packed ID. Those of this file are added if they are sound.
@@ -157,7 +164,7 @@ def _refuse_contradiction(path: str, entries: list[Declared], seen: dict[bytes, 
         key = packed(each.key)
         for other, file in (*seen.get(key, ()), *said.get(key, ())):
             where = "above" if file == path else f"in {file}"
-            called = each.name or NATIVE.format(each.key)
+            called = each.name or keyspace.format(each.key)
             if each.name != other.name and None not in (each.name, other.name):
                 raise ConfigError(f"{path}, {each.place}: the ID of {called} has the name {other.name} {where}")
             if each.port == other.port and each != other:
@@ -190,6 +197,20 @@ def _text(read: Callable[[str], Any]) -> Callable[[object], Any]:
     return check
 
 
+def _id(text: str, keyspace: Keyspace) -> Id:
+    """Return the ID that a text spells; raise `InvalidId`, which says where the ID of another network belongs."""
+    try:
+        return keyspace.parse(text)
+    except InvalidId as error:
+        for other in NETWORKS.values():
+            if len(text) == 2 * other.keyspace.width != 2 * keyspace.width:
+                raise InvalidId(
+                    f"{error}: {len(text)} digits are an ID of the {other.name} network, so declare it to a daemon of"
+                    " that network (--entries)"
+                ) from None
+        raise
+
+
 def _port(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigError(f"must be an integer from 1 to 65535, not {shown(value)}")
@@ -204,7 +225,7 @@ def _seconds(value: object) -> float:
 
 _KEYS: Final[dict[str, Callable[[object], Any]]] = {
     "name": _text(clean_name),
-    "id": _text(NATIVE.parse),
+    "id": _text(str),
     "port": _port,
     "check": _text(str),
     "every": _seconds,

@@ -154,7 +154,8 @@ class Daemon:
         self._serving = Serving(self._driver, settings.read_only if settings.network == MAINLINE.name else "no")
         self._serving.begin()
         self._moves = Moves(self._driver, links, addresses)
-        self._declaring = Declaring(OwnEntries(self._driver, saver, self._guards), self._driver.labels)
+        own, keyspace = OwnEntries(self._driver, saver, self._guards), self._driver.node.codec.traits.keyspace
+        self._declaring = Declaring(own, self._driver.labels, keyspace)
         self._reloading = Reloading(settings, self._driver, saver, self._hosts, self._declaring)
         self._farewells: list[Farewell] = []
         self._running = trio.CancelScope()

@@ -18,7 +18,7 @@ import trio
 from dhtd.config import entry_files
 from dhtd.config.entry_files import Declared, EntryFiles
 from dhtd.control.threads import in_thread
-from dhtd.core.ids import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.guards import checks
 from dhtd.daemon.guards.wanted import Checking
@@ -39,7 +39,8 @@ Declarations = Mapping[RecordKey, tuple[Declared, str]]  # and the path of the f
 class Declaring:
     """Follows the files, one reading at a time."""
 
-    def __init__(self, own: OwnEntries, labels: Labels) -> None:
+    def __init__(self, own: OwnEntries, labels: Labels, keyspace: Keyspace = NATIVE) -> None:
+        self._keyspace = keyspace  # of the network of this daemon
         self._own = own
         self._labels = labels
         self._turn = trio.Lock()
@@ -76,7 +77,7 @@ class Declaring:
         """Read in a thread: the directory may be on a disk that hangs."""
 
         def read() -> EntryFiles:
-            return entry_files.read(directory, read_check)
+            return entry_files.read(directory, read_check, self._keyspace)
 
         try:
             with trio.fail_after(READ_WITHIN):
@@ -93,7 +94,7 @@ class Declaring:
         kept = {each: file for each, file in {**made, **labels.declared}.items() if file in files.broken}
         gone = [each for each in made if each not in declared and each not in kept]
         if gone:
-            names = [_called(each.key, labels.of(each).name) for each in gone]
+            names = [self._called(each.key, labels.of(each).name) for each in gone]
             await self._own.remove(gone)
             for record_key, name in zip(gone, names, strict=True):
                 log.info("%s no longer declares %s port %d: deleted it", made[record_key], name, record_key.port)
@@ -102,11 +103,14 @@ class Declaring:
         if new:
             await self._own.track(new)
             for each in new:
-                log.info("%s declares %s port %d", each.file, _called(each.key, each.name), each.port)
+                log.info("%s declares %s port %d", each.file, self._called(each.key, each.name), each.port)
         labels.declared = {**kept, **{record_key: file for record_key, (_, file) in declared.items()}}
         if labels.declared or gone:
             known = count(len(labels.declared), "entry")
             log.info("files declare %s: %d changed, %d no longer declared", known, len(new), len(gone))
+
+    def _called(self, key: Id, name: str | None) -> str:
+        return self._keyspace.format(key) if name is None else name
 
     def _wanted(self, record_key: RecordKey, declared: Declared, file: str) -> Wanted | None:
         """Return what is to change so that an entry is as it is declared; None if nothing is."""
@@ -138,7 +142,3 @@ def _declared(files: EntryFiles) -> Declarations:
         for each in entries:
             found.setdefault(RecordKey.of(each.key, Peer.on(each.port)), (each, file))
     return found
-
-
-def _called(key: Id, name: str | None) -> str:
-    return NATIVE.format(key) if name is None else name

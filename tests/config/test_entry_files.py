@@ -9,7 +9,7 @@ import pytest
 
 from dhtd.config import entry_files, paths
 from dhtd.config.entry_files import Declared, read
-from dhtd.core.ids import NATIVE
+from dhtd.core.ids import MAINLINE, NATIVE, Keyspace
 from dhtd.errors import ConfigError, UsageError
 
 ID = "ab" * 32
@@ -51,6 +51,23 @@ def test_a_file_declares_entries_by_name_or_id(directory: Path) -> None:
     assert read(directory, check_of).entries == {
         path: [Declared(WIKI, 80, "wiki"), Declared(KEY, 22, None), Declared(KEY, 23, "caf\xe9")]
     }
+
+
+def test_ids_are_those_of_the_network(directory: Path) -> None:
+    path = put(directory, "a.toml", f'{SOUND}[[entry]]\nid = "{ID[:40]}"\nport = 22\n')
+    assert read(directory, check_of, MAINLINE).entries == {
+        path: [Declared(MAINLINE.digest(b"wiki"), 80, "wiki"), Declared(MAINLINE.parse(ID[:40]), 22, None)]
+    }
+
+
+@pytest.mark.parametrize(
+    ("keyspace", "id", "network"), [(NATIVE, ID[:40], "mainline"), (MAINLINE, ID, "native")], ids=["native", "mainline"]
+)
+def test_an_id_of_another_network_is_refused(directory: Path, keyspace: Keyspace, id: str, network: str) -> None:
+    path = put(directory, "a.toml", f'[[entry]]\nid = "{id}"\nport = 22\n')
+    error = str(read(directory, check_of, keyspace).broken[path])
+    assert f"entry 1 (line 1): id: an ID is {2 * keyspace.width} hex digits" in error
+    assert f"{len(id)} digits are an ID of the {network} network, so declare it to a daemon of that network" in error
 
 
 def test_a_check_is_read_with_its_interval(directory: Path) -> None:
