@@ -24,6 +24,7 @@ class Network:
     """What differs between networks.
 
     - `instance` names the files of its daemon, where no other name is given.
+    - `config` is the name of its configuration file, where an option or a variable names the network.
     - `defaults` are those of settings, by key, that differ from the table of settings.
     - `routers` show the way to newcomers, for those who ask for that: HOST:PORT.
     """
@@ -31,6 +32,7 @@ class Network:
     name: str
     keyspace: Keyspace
     instance: str
+    config: str
     defaults: Mapping[str, object]
     routers: tuple[str, ...] = ()
 
@@ -52,11 +54,12 @@ class Network:
         return policy.MAINLINE if self is MAINLINE else policy.DEFAULT
 
 
-NATIVE: Final = Network("native", ids.NATIVE, paths.DEFAULT_INSTANCE, {})
+NATIVE: Final = Network("native", ids.NATIVE, paths.DEFAULT_INSTANCE, paths.CONFIG_NAME, {})
 MAINLINE: Final = Network(
     "mainline",
     ids.MAINLINE,
     "mainline",
+    "mainline.toml",
     {"port": 6881, "rate-limit": 16.0, "rate-limit-total": 2_000.0},
     (
         "dht.libtorrent.org:25401",

@@ -117,12 +117,12 @@ def locate(text: str) -> Path:
     return (path.expanduser() if text.startswith("~") else path).absolute()
 
 
-def user_config() -> Path | None:
-    """Return the user's configuration file; None for a user without a home directory."""
+def user_config(name: str = CONFIG_NAME) -> Path | None:
+    """Return the user's configuration file of this name; None for a user without a home directory."""
     from platformdirs import user_config_path  # noqa: PLC0415
 
     try:
-        return user_config_path(APP) / CONFIG_NAME
+        return user_config_path(APP) / name
     except RuntimeError:
         return None
 
@@ -133,11 +133,11 @@ def entries() -> Path:
     return SYSTEM_ENTRIES if config is None else config.parent / SYSTEM_ENTRIES.name
 
 
-def system_config() -> Path:
-    """Return the system's configuration file."""
+def system_config(name: str = CONFIG_NAME) -> Path:
+    """Return the system's configuration file of this name."""
     from platformdirs import site_config_path  # noqa: PLC0415
 
-    return site_config_path(APP) / CONFIG_NAME
+    return site_config_path(APP) / name
 
 
 def owner(path: Path) -> int:

@@ -5,9 +5,12 @@ dhtd.toml(5) is the user's side of this, and `SETTINGS` the list that both follo
 Only the variable of `network-key` says that it names a file, `DHTD_NETWORK_KEY_FILE`, and must not be empty.
 
 A network names the instance where nothing else does. An instance gives the state file and the control socket their
-default places. It may come from a nearer source (say, the
-command line) than a state file or a socket (say, the environment). Then the instance decides, and the farther name does
-not count. `dht` follows the same rule. Otherwise it would ask another daemon than the one that was started.
+default places. It may come from a nearer source (say, the command line) than a state file or a socket (say, the
+environment). Then the instance decides, and the farther name does not count. `dht` follows the same rule. Otherwise it
+would ask another daemon than the one that was started.
+
+An option or a variable that names the network also chooses the configuration files: what stands in those of our own
+network (a port, a key, nodes to join by) is of no use elsewhere.
 """
 
 from __future__ import annotations
@@ -58,7 +61,9 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     for source in _sources(given, environ):
         source.refuse_unknown()
         # What is named nearer than this source:
-        apart = ("instance", *OF_INSTANCE) if "network" in values else OF_INSTANCE if "instance" in values else ()
+        apart: tuple[str, ...] = OF_INSTANCE if "instance" in values else ()
+        if source.is_apart(values.get("network")):
+            apart = ("instance", *OF_INSTANCE)
         for setting in SETTINGS:
             if setting.key in source.values:
                 value = source.read(setting)  # checked even where a nearer value counts: its error may bite later
@@ -93,22 +98,30 @@ def client_socket(
 ) -> Path:
     """Return the socket for `dht`, by the same rules; raise `ConfigError` or `SocketUnusable`.
 
-    Looks no further than it must: a socket, an instance or a network that is named on the command line or in the
-    environment is found without opening a configuration file. `implied` is the name of the network that an argument
-    implies: it counts where neither of them names a daemon, and the file is one of another network.
+    Looks no further than it must: a socket or an instance that is named on the command line or in the environment is
+    found without opening a configuration file. `implied` is the name of the network that an argument implies: it counts
+    where neither of them names a daemon.
     """
     given: dict[str, object] = {"socket": socket, "instance": instance, "network": network}
+    named: str | None = None
     for source in _sources(given, environ):
-        if implied == MAINLINE.name and source.kind == "file" and source.network() != implied:
-            break
-        if "socket" in source.values:
-            path: Path = source.read(SOCKET)
-            return paths.check_socket(path)
-        if "instance" in source.values:
-            return paths.find_control_socket(source.read(INSTANCE))
-        if "network" in source.values:
-            return paths.find_control_socket(NETWORKS[source.read(NETWORK)].instance)
-    return paths.find_control_socket(NETWORKS[implied or NATIVE.name].instance)
+        if source.is_apart(named) or (implied == MAINLINE.name and source.is_apart(implied) and source.kind == "file"):
+            continue
+        if (path := _place(source)) is not None:
+            return path
+        if named is None and NETWORK.key in source.values:
+            named = source.read(NETWORK)
+    if named is None and implied == MAINLINE.name:
+        return client_socket(None, None, {}, implied)
+    return paths.find_control_socket(NETWORKS[named or implied or NATIVE.name].instance)
+
+
+def _place(source: _Source) -> Path | None:
+    """Return the socket that a source names, itself or by its instance; None if it does neither."""
+    if "socket" in source.values:
+        path: Path = source.read(SOCKET)
+        return paths.check_socket(path)
+    return paths.find_control_socket(source.read(INSTANCE)) if "instance" in source.values else None
 
 
 def _refuse_of_others(network: Network, values: Mapping[str, Any], origins: Mapping[str, str], node_id: str) -> None:
@@ -163,6 +176,7 @@ class _Source(NamedTuple):
     values: Mapping[str, object]  # by key
     kind: str  # "option", "variable" or "file"
     file: Path = Path()
+    network: str = NATIVE.name  # that of the file, where it says nothing else
 
     def origin(self, setting: Setting) -> str:
         """Return the name of the place, for `Settings.origins`."""
@@ -189,9 +203,16 @@ class _Source(NamedTuple):
             key = f": {setting.key}" if self.kind == "file" else ""
             raise ConfigError(f"{self.origin(setting)}{key}: {error}") from error
 
-    def network(self) -> str:
-        """Return the name of the network that it is for."""
-        return str(self.read(NETWORK)) if NETWORK.key in self.values else NATIVE.name
+    def is_apart(self, network: str | None) -> bool:
+        """Whether the places that this source names are not those of a network, which a nearer source has named.
+
+        A file that says nothing else is for that network: it was chosen by it.
+        """
+        if network is None:
+            return False
+        if NETWORK.key in self.values:
+            return bool(self.read(NETWORK) != network)
+        return self.kind != "file" or self.network != network
 
     def refuse_unknown(self) -> None:
         """Raise if a file has an unknown key."""
@@ -239,15 +260,17 @@ def _sources(options: Mapping[str, object], environ: Mapping[str, str]) -> Itera
     texts = {setting.key: environ[setting.variable] for setting in SETTINGS if setting.variable in environ}
     variables: dict[str, object] = {key: text for key, text in texts.items() if text.strip() or key in NOT_EMPTY}
     yield _Source(variables, "variable")
+    name = str(given.get("network") or variables.get("network") or NATIVE.name)
+    config = NETWORKS.get(name, NATIVE).config
     if named is not None:
         if not str(named).strip():
             raise ConfigError("--config is empty, and must be the path of a configuration file")
-        yield _read_file(str(named), "--config")
+        yield _read_file(str(named), name, "--config")
     elif environ.get(CONFIG_VARIABLE, "").strip():
-        yield _read_file(environ[CONFIG_VARIABLE], CONFIG_VARIABLE)
-    elif (path := paths.user_config()) is not None and not _is_closed(path, {**variables, **given}):
-        yield _read_file(str(path))
-    yield _read_file(str(paths.system_config()))
+        yield _read_file(environ[CONFIG_VARIABLE], name, CONFIG_VARIABLE)
+    elif (path := paths.user_config(config)) is not None and not _is_closed(path, {**variables, **given}):
+        yield _read_file(str(path), name)
+    yield _read_file(str(paths.system_config(config)), name)
 
 
 def _is_closed(path: Path, named: Mapping[str, object]) -> bool:
@@ -261,8 +284,11 @@ def _is_closed(path: Path, named: Mapping[str, object]) -> bool:
     return False
 
 
-def _read_file(text: str, named_by: str | None = None) -> _Source:
-    """Read a configuration file. It may be missing, unless it is `named_by` an option or a variable."""
+def _read_file(text: str, network: str, named_by: str | None = None) -> _Source:
+    """Read a configuration file for a daemon of this network.
+
+    It may be missing, unless it is `named_by` an option or a variable.
+    """
     path = Path(text)
     try:
         path = paths.locate(text)
@@ -270,11 +296,11 @@ def _read_file(text: str, named_by: str | None = None) -> _Source:
             data = file.read(toml_file.SIZE_MAX + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if named_by is None:
-            return _Source({}, "file", path)
+            return _Source({}, "file", path, network)
         raise ConfigError(f"{named_by}: there is no configuration file {path}") from error
     except (OSError, RuntimeError, ValueError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        if path == paths.user_config() and paths.owner(path) != os.geteuid():
+        if path == paths.user_config(path.name) and paths.owner(path) != os.geteuid():
             reason += "; it is another user's: set HOME (sudo does with -H), or name --state and --socket"
         raise ConfigError(f"the configuration file {path} cannot be read: {reason}") from error
-    return _Source(toml_file.parse(data, f"the configuration file {path}"), "file", path)
+    return _Source(toml_file.parse(data, f"the configuration file {path}"), "file", path, network)

@@ -9,7 +9,7 @@ import pytest
 
 from dhtd.config import paths
 
-Configure = Callable[[str], Path]
+Configure = Callable[..., Path]
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("config", "system", "state", "run"):
         (tmp_path / name).mkdir(mode=0o700)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(paths, "user_config", lambda: tmp_path / "config" / "dhtd.toml")
-    monkeypatch.setattr(paths, "system_config", lambda: tmp_path / "system" / "dhtd.toml")
+    monkeypatch.setattr(paths, "user_config", lambda name="dhtd.toml": tmp_path / "config" / name)
+    monkeypatch.setattr(paths, "system_config", lambda name="dhtd.toml": tmp_path / "system" / name)
     monkeypatch.setattr(paths, "state_file", lambda instance="default": tmp_path / "state" / f"{instance}.db")
     monkeypatch.setattr(paths, "control_socket", lambda instance="default": Path("/run/dhtd") / f"{instance}.sock")
     monkeypatch.chdir(tmp_path)
@@ -29,8 +29,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def user(home: Path) -> Configure:
 
-    def write(text: str) -> Path:
-        path = home / "config" / "dhtd.toml"
+    def write(text: str, name: str = "dhtd.toml") -> Path:
+        path = home / "config" / name
         path.write_text(text)
         return path
 
@@ -40,8 +40,8 @@ def user(home: Path) -> Configure:
 @pytest.fixture
 def system(home: Path) -> Configure:
 
-    def write(text: str) -> Path:
-        path = home / "system" / "dhtd.toml"
+    def write(text: str, name: str = "dhtd.toml") -> Path:
+        path = home / "system" / name
         path.write_text(text)
         return path
 

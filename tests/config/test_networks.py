@@ -69,8 +69,35 @@ def test_an_implied_network_outdoes_a_file_of_another(user: Configure, monkeypat
     user('instance = "lab"')
     assert client_socket(None, None, {}, implied="mainline").name == "mainline.sock"
     assert client_socket(None, None, {}, implied="native").name == "lab.sock"
-    user('network = "mainline"\ninstance = "torrents"')
+    user('instance = "torrents"', "mainline.toml")
     assert client_socket(None, None, {}, implied="mainline").name == "torrents.sock"
+    user('network = "mainline"\ninstance = "both"')
+    assert client_socket(None, None, {}, implied="mainline").name == "both.sock"
+
+
+def test_a_named_network_has_files_of_its_own(user: Configure) -> None:
+    user("port = 1111")
+    assert load_settings({"network": "mainline"}, {}).port == 6881
+    assert load_settings({"network": "native"}, {}).port == 1111
+    user("port = 2222", "mainline.toml")
+    for options, environ in (({"network": "mainline"}, {}), ({}, {"DHTD_NETWORK": "mainline"})):
+        settings = load_settings(options, environ)
+        assert (settings.port, settings.network, settings.instance) == (2222, "mainline", "mainline")
+    assert load_settings({}, {}).port == 1111
+
+
+def test_places_in_the_files_of_a_network_count(user: Configure, system: Configure) -> None:
+    user('state = "/u.db"', "mainline.toml")
+    system('socket = "/s.sock"', "mainline.toml")
+    environ = {"DHTD_SOCKET": "/e.sock"}
+    settings = load_settings({"network": "mainline"}, environ)
+    assert (settings.state, settings.socket) == (Path("/u.db"), Path("/s.sock"))
+    assert client_socket(None, None, environ, "mainline") == Path("/s.sock")
+    assert client_socket(None, None, {}, implied="mainline") == Path("/s.sock")
+    assert client_socket(None, None, environ, implied="mainline") == Path("/e.sock")
+    assert client_socket(None, None, {}).name == "default.sock"
+    user('network = "native"\nstate = "/u.db"', "mainline.toml")
+    assert load_settings({"network": "mainline"}, {}).state.name == "mainline.db"
 
 
 @pytest.mark.parametrize(

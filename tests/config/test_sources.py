@@ -139,15 +139,18 @@ def test_every_setting_has_an_example_here() -> None:
 def test_each_setting_comes_from_every_source(key: str, user: Configure, system: Configure, home: Path) -> None:
     text, toml, expected = EXAMPLES[key]
     [setting] = [setting for setting in SETTINGS if setting.key == key]
-    beside = {"network": "mainline"} if key in ("public-bootstrap", "read-only") else {}
+    beside: dict[str, object] = {}
+    name = "dhtd.toml"
+    if key in ("public-bootstrap", "read-only"):
+        beside, name = {"network": "mainline"}, "mainline.toml"
 
     def seen(options: dict[str, object], environ: dict[str, str]) -> tuple[object, str]:
         settings = load_settings({**beside, **options}, environ)
         return getattr(settings, setting.field), settings.origins[key]
 
-    file = system(f"{key} = {toml}")
+    file = system(f"{key} = {toml}", name)
     assert seen({}, {}) == (expected, str(file))
-    file = user(f"{key} = {toml}")
+    file = user(f"{key} = {toml}", name)
     assert seen({}, {}) == (expected, str(file))
     file = home / "other.toml"
     file.write_text(f"{key} = {toml}")
@@ -287,7 +290,7 @@ def test_a_relative_path_needs_a_directory(home: Path) -> None:
 
 def test_no_home_means_no_configuration(monkeypatch: pytest.MonkeyPatch, system: Configure) -> None:
     system("port = 5")
-    monkeypatch.setattr(paths, "user_config", lambda: None)
+    monkeypatch.setattr(paths, "user_config", lambda *_: None)
     assert load_settings({}, {}).port == 5
     assert client_socket(None, None, {}) == Path("/run/dhtd/default.sock")
 

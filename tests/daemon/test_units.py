@@ -25,9 +25,11 @@ from tests.daemon.unit import Unit
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
 ROOT = Path(__file__).parents[2]
-SYSTEM, USER = ROOT / "contrib/systemd/dhtd.service", ROOT / "contrib/systemd/user/dhtd.service"
-EXPOSURE = {SYSTEM: 1.5, USER: 6.3}  # of 10, as `systemd-analyze security` counts; for a user, as root's
-both = pytest.mark.parametrize("path", [SYSTEM, USER], ids=["system", "user"])
+UNITS = ROOT / "contrib/systemd"
+SYSTEM, USER = UNITS / "dhtd.service", UNITS / "user/dhtd.service"
+MAINLINE, MAINLINE_USER = (path.with_name("dhtd-mainline.service") for path in (SYSTEM, USER))
+EXPOSURE = {SYSTEM: 1.5, USER: 6.3, MAINLINE: 1.5, MAINLINE_USER: 6.3}  # of 10: see `systemd-analyze security`
+every = pytest.mark.parametrize("path", EXPOSURE, ids=["system", "user", "mainline", "mainline user"])
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 
 
@@ -36,25 +38,26 @@ def parts(path: Path) -> dict[str, str]:
     return dict(zip(found[1::2], found[2::2], strict=True))
 
 
-@both
+@every
 def test_it_starts_a_command_that_there_is(path: Path) -> None:
     program, verb, *options = Unit(path).one("ExecStart").split()
     assert (Path(program).name, verb, options) == ("dhtd", "start", [])
     assert verb in typer.main.get_command(daemon.app).commands  # type: ignore[attr-defined]
 
 
-@both
+@every
 def test_every_variable_in_it_is_one_of_a_setting(path: Path) -> None:
     known = {setting.variable for setting in SETTINGS}
     assert set(re.findall(r"DHTD_[A-Z_]+", path.read_text(encoding="utf-8"))) <= known
     environment = dict(line.split("=", 1) for line in Unit(path).all("Environment"))
     settings = load_settings({}, environment)
-    if path == SYSTEM:
+    assert settings.network == ("mainline" if path in (MAINLINE, MAINLINE_USER) else "native")
+    if path in (SYSTEM, MAINLINE):
         assert settings.state.parent == Path("/var/lib") / Unit(path).one("StateDirectory")
         assert settings.socket.parent == Path("/run") / Unit(path).one("RuntimeDirectory")
 
 
-@both
+@every
 def test_it_restarts_unless_told_wrong(path: Path) -> None:
     unit = Unit(path)
     assert "StartLimitIntervalSec=0\n" in parts(path)["Unit"]  # elsewhere, systemd would ignore it
@@ -65,7 +68,7 @@ def test_it_restarts_unless_told_wrong(path: Path) -> None:
     assert unit.one("ExecReload") == "/bin/kill -HUP $MAINPID"
 
 
-@both
+@every
 @needs_analyze
 def test_systemd_knows_every_line_of_it(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / path.name
@@ -82,7 +85,7 @@ def test_systemd_knows_every_line_of_it(path: Path, tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if path.name in line]) == (0, [])
 
 
-@both
+@every
 @needs_analyze
 def test_systemd_rates_its_exposure_within_bounds(path: Path) -> None:
     done = subprocess.run(
@@ -102,6 +105,15 @@ def test_systemd_rates_its_exposure_within_bounds(path: Path) -> None:
     assert done.returncode == 0, done.stdout[-200:]
 
 
+@pytest.mark.parametrize(("path", "of"), [(MAINLINE, SYSTEM), (MAINLINE_USER, USER)], ids=["system", "user"])
+def test_one_of_another_network_is_confined_alike(path: Path, of: Path) -> None:
+    apart = {"Description", "Documentation", "Environment", "EnvironmentFile", "StateDirectory", "RuntimeDirectory"}
+    ours, others = ([each for each in Unit(file).settings if each[0] not in apart] for file in (path, of))
+    assert ours == others
+    for key in ("EnvironmentFile", "StateDirectory", "RuntimeDirectory"):  # they run beside each other
+        assert Unit(path).all(key) != Unit(of).all(key) or not Unit(of).all(key)
+
+
 def can_confine() -> bool:
     if shutil.which("systemd-analyze") is None or ctypes.util.find_library("seccomp") is None:
         return False
@@ -114,7 +126,7 @@ def can_confine() -> bool:
     return done.returncode == 0
 
 
-@both
+@pytest.mark.parametrize("path", [SYSTEM, USER], ids=["system", "user"])
 def test_the_daemon_works_as_it_is_confined(path: Path) -> None:
     if not can_confine():
         pytest.skip("this takes systemd-analyze, libseccomp and Linux 6.3")
@@ -125,7 +137,7 @@ def test_the_daemon_works_as_it_is_confined(path: Path) -> None:
         command = [sys.executable, "-m", "tests.daemon.confine", str(path), str(BIN / "dhtd"), "start"]
         options = [f"--state={network.directory / 's.db'}", f"--socket={socket}", f"--network-key={key}"]
         process = subprocess.Popen(
-            [*command, *options, "--bind=127.61.2.36", "--log-level=warning"],
+            [*command, *options, f"--bind=127.61.2.{36 if path == SYSTEM else 37}", "--log-level=warning"],
             cwd=ROOT,
             env={**os.environ, **network.environment()},
             stdout=subprocess.PIPE,
