@@ -310,6 +310,18 @@ def test_only_the_plotter_imports_matplotlib() -> None:
     assert users == {"dhtd.cli.simulate.plot"}
 
 
+def test_dnspython_is_waited_for_where_it_serves() -> None:
+    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "dns"}
+    assert users == {"dhtd.cli.pkarr.packet", "dhtd.cli.pkarr.zone_file"}
+    outside = {
+        module
+        for module, imports in IMPORTS.items()
+        for found in imports
+        if found.module in users and found.at_run_time and found.at_top
+    }
+    assert outside - users == set(), "a command without DNS records must not wait for it"
+
+
 def test_control_imports_trio_in_the_daemon_only() -> None:
     users = {
         module
@@ -343,7 +355,7 @@ def test_no_command_loads_trio_and_few_load_rich(tmp_path: Path) -> None:
     id = "00" * 32
     commands = [["info"], ["node-id"], ["status"], ["ping", "127.0.0.1:9"], ["lookup", id], ["enter", id, "80"]]
     commands += [["delete", id], ["bootstrap", "127.0.0.1:9"], ["hash", "text"]]
-    commands += [["put", "text"], ["get", id], ["keep", id]]
+    commands += [["put", "text"], ["get", id], ["get", id, "--json"], ["keep", id]]
     code = f"""
 import sys
 from dhtd.cli.dht import main
@@ -355,7 +367,7 @@ for arguments in {commands!r}:
         assert end.code == (0 if arguments[0] == "hash" else 3), (arguments, end.code)
     else:
         raise AssertionError(arguments)
-    assert not {{"trio", "rich", "msgpack", "nacl", "asyncio", "sqlite3"}} & set(sys.modules), arguments
+    assert not {{"trio", "rich", "msgpack", "nacl", "asyncio", "sqlite3", "dns"}} & set(sys.modules), arguments
 """
     assert "dhtd.control.client" in loaded_by(code)
 

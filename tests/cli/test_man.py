@@ -19,6 +19,7 @@ import typer
 from dhtd import errors
 from dhtd.cli import dht as client
 from dhtd.cli import dhtd as daemon
+from dhtd.cli.pkarr.extra import Got
 from dhtd.cli.verbs.backup import Written
 from dhtd.cli.verbs.completion import Script
 from dhtd.cli.verbs.keys import Shown
@@ -42,6 +43,7 @@ RESULTS: dict[str, Any] = {
     **{verb: METHODS[verb].result for verb in typer.main.get_command(client.app).commands if verb in METHODS},  # type: ignore[attr-defined]
     "backup": Written,  # the file, which the client has written
     "completion": Script,
+    "get": Got,
     "key": Shown,
     "watch": WatchEvent,  # one object a line
 }

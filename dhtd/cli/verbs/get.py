@@ -7,17 +7,20 @@ import json as json_module
 import sys
 from base64 import b64decode
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dhtd.cli.completion.candidates import complete_value_id
 from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
 from dhtd.cli.sought import Sought, parse_sought
-from dhtd.cli.streams import put_bytes
+from dhtd.cli.streams import put, put_bytes, put_json
 from dhtd.cli.told import Told
 from dhtd.errors import Conflict, DhtdError, NoAnswer, NotFound, UsageError
 from dhtd.words import count
+
+if TYPE_CHECKING:
+    from dhtd.cli.pkarr.packet import Packet
 
 SoughtArgument = Annotated[
     str,
@@ -42,22 +45,84 @@ def get(
     all: Annotated[bool, typer.Option("--all", help="Show every value found, with its holders.")] = False,
     first: Annotated[bool, typer.Option("--first", help="End with the first value found; it may be old.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if the owner has signed two values.")] = False,
+    dns: Annotated[
+        bool, typer.Option("--dns", help="Print the DNS records of a public key, as lines of a zone file.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Get the value under an ID, or the newest one of a public key. Prints its bytes as they are."""
+    """Get the value under an ID, or the newest one of a public key. Prints its bytes as they are.
+
+    On a terminal, and with --dns everywhere, it prints DNS records as lines of a zone file.
+    """
     options = session(context, json=json)
     if first and (all or strict):
         raise UsageError("--first ends with one value, and --all and --strict wait for others: give one of them")
+    if dns:
+        _check_dns(all=all, salt=salt)
     told = found_at(options, parse_sought(options, id, salt), all=all, first=first)
     if strict and told.flag("conflict"):
         raise Failure(Conflict(_conflict(told)), told.body)
+    packet = packet_of(told) if dns or options.json or (sys.stdout.isatty() and not all) else None
+    if dns and packet is None:
+        raise Failure(_no_packet(told), told.body)
     if options.json:
-        options.show(told, [])
+        put_json({**told.body, "dns": None if packet is None else packet.body()})
     elif all:
         options.show(told, _lines(told))
+    elif packet is not None:
+        _print_records(options, packet)
     else:
         _print(data_of(told))
     _finish(options, told, first=first)
+
+
+# DNS records, as pkarr has them
+
+
+def packet_of(told: Told) -> Packet | None:
+    """Return the DNS records in a value; None if it has none, or without dnspython."""
+    from dhtd.cli.pkarr import extra
+
+    key, data = told.body.get("public_key"), data_of(told)
+    if not isinstance(key, str) or told.body.get("salt") != "" or told.body.get("bencoded"):
+        return None
+    if not extra.looks_like_packet(data) or not extra.is_installed():
+        return None
+    from dhtd.cli.pkarr.packet import packet_in
+
+    return packet_in(data, bytes.fromhex(key))
+
+
+def _check_dns(*, all: bool, salt: str | None) -> None:
+    from dhtd.cli.pkarr.extra import check_installed
+
+    if all:
+        raise UsageError("--all shows values as they are, and --dns the records in one: give one of them")
+    if salt is not None:
+        raise UsageError("--dns prints the one packet of a key, which has no salt: leave out --salt")
+    check_installed()
+
+
+def _no_packet(told: Told) -> DhtdError:
+    if not isinstance(told.body.get("public_key"), str):
+        return NotFound("the value is not signed, and DNS records are those of a public key: leave out --dns")
+    size = count(len(data_of(told)), "byte")
+    return NotFound(f"the key has no DNS records: its value is {size} of something else; leave out --dns")
+
+
+def _print_records(options: Session, packet: Packet) -> None:
+    for line in packet.lines():
+        put(line)
+    if packet.foreign:
+        foreign = count(packet.foreign, "record")
+        options.note(f"{foreign} left out: of names that are not under the key, or not of class IN")
+    if packet.unreadable:
+        options.note(f"{count(packet.unreadable, 'record')} left out: not to be read")
+    if not packet.records:
+        options.note("no DNS records are under the key")
+
+
+# The value
 
 
 def found_at(options: Session, places: list[Sought], *, all: bool = False, first: bool = False) -> Told:
@@ -109,11 +174,21 @@ def _print(data: bytes) -> None:
     is_terminal = sys.stdout.isatty()
     if is_terminal and not _is_readable(data):
         are = "is" if len(data) == 1 else "are"
-        raise UsageError(f"{count(len(data), 'byte')} that {are} no text for a terminal: add > FILE, or --json")
+        hint = f"add > FILE, or --json{_hint(data)}"
+        raise UsageError(f"{count(len(data), 'byte')} that {are} no text for a terminal: {hint}")
     put_bytes(data)
     sys.stdout.flush()
     if is_terminal and data and not data.endswith(b"\n"):
         sys.stderr.write("\n")
+
+
+def _hint(data: bytes) -> str:
+    """Return how DNS records are shown, if bytes look like them; dnspython has not read them."""
+    from dhtd.cli.pkarr import extra
+
+    if extra.is_installed() or not extra.looks_like_packet(data):
+        return ""
+    return f". DNS records are shown by dnspython: {extra.INSTALL}"
 
 
 def _is_readable(data: bytes) -> bool:
@@ -171,6 +246,6 @@ def register(app: typer.Typer) -> None:
     examples = (
         'dht get "$(dht put hello)"\n'
         "dht get pk:331r8yt8p9zzgz88675o9kmsgcpxugjmxoteb16onic8s1wjyxno --salt news\n"
-        "dht get 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 --all"
+        "dht get pk:331r8yt8p9zzgz88675o9kmsgcpxugjmxoteb16onic8s1wjyxno --dns"
     )
     app.command(cls=Verb, epilog=examples)(get)

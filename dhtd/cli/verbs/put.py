@@ -15,10 +15,10 @@ from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
 from dhtd.cli.sought import Sought, in_base64, parse_salt
 from dhtd.cli.told import Told, holders_of
 from dhtd.cli.verbs.get import data_of, found_at
+from dhtd.cli.verbs.put_data import given_data, given_records
 from dhtd.errors import (
     Conflict,
     DhtdError,
-    InvalidValue,
     NetworkFailure,
     NewerValue,
     NoAnswer,
@@ -67,6 +67,16 @@ def put(
             show_default=False,
         ),
     ] = None,
+    dns: Annotated[
+        str | None,
+        typer.Option(
+            "--dns",
+            metavar="ZONEFILE",
+            help="The value is the DNS records of this zone file, as pkarr has them; - is stdin.",
+            autocompletion=complete_file,
+            show_default=False,
+        ),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -110,17 +120,21 @@ def put(
         wanted = max(1, wanted)  # else nothing has come of it
     if once and name is not None:
         raise UsageError("--label names a value that is kept, and --once keeps none: give one of them")
-    if (text is not None) + (file is not None) + empty != 1:
-        raise UsageError("give a TEXT, --file PATH or --empty: one of them")
+    if (text is not None) + (file is not None) + (dns is not None) + empty != 1:
+        raise UsageError("give a TEXT, --file PATH, --dns ZONEFILE or --empty: one of them")
+    if dns is not None and salt is not None:
+        raise UsageError("--dns puts the one packet of a key, which has no salt: leave out --salt")
     if key is None:
-        _refuse_without_key({"--salt": salt, "--seq": seq, "--cas": cas, "--empty": empty or None})
-    data = b"" if empty else _data(text, file)
+        _refuse_without_key({"--dns": dns, "--salt": salt, "--seq": seq, "--cas": cas, "--empty": empty or None})
     more = {"name": parse_label(name), "keep": False if once else None, "min_replicas": wanted or None}
     if key is None:
-        told = _put(options, {"data": in_base64(data), **more}, None)
-    else:
+        told = _put(options, {"data": in_base64(given_data(options, text, file)), **more}, None)
+    elif dns is not None:
         signing = _signing(key, salt, seq, cas)
-        told = _put_signed(options, signing, data, more)
+        told = _put_signed(options, signing, given_records(options, dns, _public_key(signing)), more)
+    else:
+        data = b"" if empty else given_data(options, text, file)
+        told = _put_signed(options, _signing(key, salt, seq, cas), data, more)
     if text == "":
         options.note("the value is empty: is a variable empty that should hold it?")
     finish(options, told, wanted)
@@ -139,43 +153,7 @@ def _refuse_without_key(given: dict[str, object]) -> None:
             raise UsageError(f"{option} is for a signed value: give --key KEYFILE, which dht key new makes")
 
 
-# What is put
-
-
-def _data(text: str | None, path: str | None) -> bytes:
-    """Return the bytes of a value; raise `InvalidValue` if there are too many."""
-    from dhtd.service.params import check_data
-
-    if text is not None and text != "-":
-        return check_data(os.fsencode(text))
-    path = path if path is not None else "-"
-    if not path:
-        raise UsageError("--file is empty: give the path of a file, or - for stdin")
-    return _read(path)
-
-
-def _read(path: str) -> bytes:
-    from dhtd.config.signing_key import is_secret
-    from dhtd.core.records import DATA_MAX
-
-    what = "the standard input" if path == "-" else path
-    try:
-        with open(0 if path == "-" else path, "rb") as file:  # noqa: PTH123 - a descriptor is no path
-            data = file.read(DATA_MAX + 1)
-            is_private = path != "-" and not os.fstat(file.fileno()).st_mode & 0o077
-    except OSError as error:
-        raise UsageError(f"cannot read {what}: {error.strerror}") from None
-    if is_private and is_secret(data):
-        raise UsageError(
-            f"{path} looks like the secret of a key, which everybody could read: is it meant for --key? If it is no"
-            " secret, put it as the standard input"
-        )
-    if len(data) > DATA_MAX:
-        raise InvalidValue(
-            f"{what} has more than {DATA_MAX} bytes, which are the most that a value has: put what leads to it, such as"
-            " its hash or its address"
-        )
-    return data
+# How it is signed
 
 
 def _signing(key: str, salt: str | None, seq: int | None, cas: int | None) -> Signing:
@@ -192,14 +170,20 @@ def _signing(key: str, salt: str | None, seq: int | None, cas: int | None) -> Si
     return Signing(signing_key.read(Path(key), os.environ), parse_salt(salt or ""), seq, cas)
 
 
+def _public_key(signing: Signing) -> bytes:
+    from dhtd.wire.signatures import public_key
+
+    return public_key(signing.seed)
+
+
 # Signed values
 
 
 def _put_signed(options: Session, signing: Signing, data: bytes, more: dict[str, Any]) -> Told:
     """Look what is there, sign a newer value, and put it."""
-    from dhtd.wire.signatures import public_key, signed
+    from dhtd.wire.signatures import signed
 
-    place = Sought(None, public_key(signing.seed), signing.salt)
+    place = Sought(None, _public_key(signing), signing.salt)
     there, is_known = _there(options, place)
     seq, cas = _numbers(signing, there, data, is_known=is_known)
     value = signed(signing.seed, signing.salt, seq, data)
@@ -326,6 +310,8 @@ def _again(told: Told) -> str:
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     examples = (
-        "dht put 'see you at noon'\ndht put --file note.txt\ndht put --key blog.key --salt latest --file post.txt"
+        "dht put 'see you at noon'\n"
+        "dht put --key blog.key --salt latest --file post.txt\n"
+        "dht put --key blog.key --dns blog.zone"
     )
     app.command(cls=Verb, epilog=examples)(put)

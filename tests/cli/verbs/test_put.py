@@ -297,9 +297,9 @@ def test_nothing_to_keep_is_a_negative_answer(dht: Run, home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], "usage", "give a TEXT, --file PATH or --empty: one of them"),
-        (["text", "--file", "x"], "usage", "give a TEXT, --file PATH or --empty: one of them"),
-        (["text", "--empty"], "usage", "give a TEXT, --file PATH or --empty: one of them"),
+        ([], "usage", "give a TEXT, --file PATH, --dns ZONEFILE or --empty: one of them"),
+        (["text", "--file", "x"], "usage", "give a TEXT, --file PATH, --dns ZONEFILE or --empty: one of them"),
+        (["text", "--empty"], "usage", "give a TEXT, --file PATH, --dns ZONEFILE or --empty: one of them"),
         (["--empty"], "usage", "--empty is for a signed value: give --key KEYFILE, which dht key new makes"),
         (["text", "--salt", "s"], "usage", "--salt is for a signed value: give --key KEYFILE, which dht key new makes"),
         (["text", "--seq", "1"], "usage", "--seq is for a signed value: give --key KEYFILE, which dht key new makes"),

@@ -1,0 +1,1 @@
+"""DNS records under a public key, as pkarr has them: https://pkarr.org."""
