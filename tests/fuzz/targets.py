@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz import control, datagram, mainline, node, sealed, state
+from tests.fuzz import control, datagram, mainline, node, pkarr, sealed, state
 from tests.fuzz.target import Target
 
 TARGETS: Final[dict[str, Target]] = {
     target.name: target
-    for target in (datagram.TARGET, mainline.TARGET, sealed.TARGET, node.TARGET, control.TARGET, state.TARGET)
+    for target in (
+        datagram.TARGET,
+        mainline.TARGET,
+        sealed.TARGET,
+        node.TARGET,
+        control.TARGET,
+        state.TARGET,
+        pkarr.TARGET,
+    )
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+import dns.message
 import pytest
 
 from dhtd.core.records import Immutable
@@ -28,6 +29,7 @@ MUTANTS = {
     "control": 300,
     "node": 100,
     "state": 60,
+    "pkarr": 300,
 }  # about half a second for each target
 COMMITTED_MAX = 64_000  # bytes of all committed inputs
 
@@ -69,7 +71,7 @@ def check_all(name: str) -> None:
         TARGETS[name].check(data)
 
 
-def _misread(reader: object, data: object) -> object:
+def _misread(*given: object, **options: object) -> object:
     raise KeyError("a defect")
 
 
@@ -110,6 +112,7 @@ DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "mainline": (bep5_values, "to_value", _misread_value),
     "control": (Kind, "check", _misread),
     "state": (StateFile, "add_own", _lose),
+    "pkarr": (dns.message, "from_wire", _misread),
 }
 
 
