@@ -17,6 +17,7 @@ _HEALTH = {
     "silent": ("red", "nobody answers"),
     "alone": ("yellow", "knows no other node"),
 }
+_SERVES = {"contacts": "its contacts only", "nobody": "nobody"}
 _RESTORING = "entries are still being read from the state file: not all of them are shown"
 _REACH = {
     "public": Text("reached from outside", style="green"),
@@ -32,6 +33,7 @@ def about_node(node: Told) -> RenderableType:
     private = node.texts("network_keys")
     facts = {
         "node": Text(node.text("node_id"), style="cyan"),
+        "IDs": _ids(node.parts("families")),
         "network": _health(node),
         "key": Text(", ".join(private)),
         "contacts": _contacts(node),
@@ -41,6 +43,7 @@ def about_node(node: Told) -> RenderableType:
         "watches": _watches(node.part("watches")),
         "reached at": _places(node),
         "seen": _outside(node),
+        "serves": _serves(node),
         "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
         "socket": Text(node.text("socket")),
         "state": Text(node.text("state")),
@@ -53,9 +56,28 @@ def about_node(node: Told) -> RenderableType:
     return grid
 
 
+def _ids(families: list[Told]) -> Text:
+    """Say how the ID of each family relates to the address, where the network has a rule for that."""
+    lines = []
+    for family in families:
+        suits = family.body.get("id_suits")
+        if suits is not None:
+            words = "suits its address" if suits else "does not suit its address yet"
+            name = family.text("family")
+            lines.append(f"{FAMILIES.get(name, name)} {family.text('node_id')} {words}")
+    return Text("\n".join(lines))
+
+
+def _serves(node: Told) -> Text:
+    """Say who is answered, where that is not everybody."""
+    serves = node.body.get("serves", "all")
+    return Text("" if serves == "all" else f"read-only: it answers {_SERVES.get(serves, serves)}", style="yellow")
+
+
 def _health(node: Told) -> Text:
     """Say how the node is in the network of each of its families."""
-    health = Text("private: " if node.body.get("network_keys") else "")
+    network = node.body.get("network")
+    health = Text("private: " if node.body.get("network_keys") else f"{network}: " if network == "mainline" else "")
     families = node.parts("families")
     for family in families:
         state = family.text("state")

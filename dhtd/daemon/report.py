@@ -15,6 +15,7 @@ from typing import Final, cast
 from weakref import ref
 
 from dhtd import __version__
+from dhtd.config.networks import NATIVE
 from dhtd.config.settings import Settings
 from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
@@ -24,18 +25,17 @@ from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.pending_withdrawals import Pending
 from dhtd.core.records import RecordKey
 from dhtd.core.routing.overlay import Overlay
-from dhtd.core.routing.standing import Standing
 from dhtd.core.routing.table import Bucket
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon import log
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
+from dhtd.daemon.report_families import STATES, FamiliesReport, name_of, total
 from dhtd.daemon.report_values import ValuesReport
 from dhtd.service.entries import EnterResult
 from dhtd.service.info import (
     SECTIONS,
     BucketInfo,
-    FamilyInfo,
     HeldInfo,
     InfoResult,
     LeaseInfo,
@@ -46,7 +46,6 @@ from dhtd.service.info import (
 )
 from dhtd.service.node import NodeIdResult, StatusResult
 
-_STATES = ("joined", "doubtful", "joining", "silent", "alone")  # in a network, the best first
 SLICE: Final = 128  # rows in a part: about a millisecond's work
 
 
@@ -78,6 +77,7 @@ class NodeReport:
         self._state_notices = state_notices
         self._is_restoring = is_restoring
         self._values = ValuesReport(driver)
+        self._families = FamiliesReport(driver)
         self._started_at = driver.clock()
         self._latest_keys: Callable[[], _Keys | None] = lambda: None
 
@@ -116,8 +116,8 @@ class NodeReport:
 
     def status(self) -> StatusResult:
         now = self._driver.clock()
-        families = [self._family(overlay, now) for overlay in self._node.overlays]
-        best = min(families, key=lambda family: _STATES.index(family["state"]))
+        families = self._families.all(now)
+        best = min(families, key=lambda family: STATES.index(family["state"]))
         replicas = [len(entry.replicas) for entry in self._node.own_records]
         return {
             "node_id": self._format(self._node.own_id),
@@ -125,8 +125,9 @@ class NodeReport:
             "state": best["state"],
             "since_s": best["since_s"],
             "families": {family["family"]: family["state"] for family in families},
-            "network": "open" if self._driver.seal is None else "private",
-            "contacts": _sum(families),
+            "network": self._network(),
+            "serves": self._node.gate.serves.value,
+            "contacts": total(families),
             "own_entries": len(replicas),
             "unheld_entries": replicas.count(0),
             "withheld_entries": sum(1 for _ in self._guards.withheld()),
@@ -158,16 +159,18 @@ class NodeReport:
 
     def _about_node(self) -> NodeInfo:
         now, seal = self._driver.clock(), self._driver.seal
-        families = [self._family(overlay, now) for overlay in self._node.overlays]
+        families = self._families.all(now)
         return {
             **self.node_id(),
+            "network": self._settings.network,
+            "serves": self._node.gate.serves.value,
             "observed": {self._text(seen.endpoint): seen.networks for seen in self._node.external.seen()},
             "reachable": self._node.outside.reach(now).value,
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": _seconds(now - self._started_at),
             "connected": self._node.overlays.is_connected,
-            "contacts": _sum(families),
+            "contacts": total(families),
             "own_entries": len(self._node.own_records),
             "unheld_entries": sum(not entry.replicas for entry in self._node.own_records),
             "lease": self._lease(),
@@ -182,37 +185,15 @@ class NodeReport:
             "socket": str(self._settings.socket),
         }
 
+    def _network(self) -> str:
+        if self._settings.network != NATIVE.name:
+            return self._settings.network
+        return "open" if self._driver.seal is None else "private"
+
     def _lease(self) -> LeaseInfo:
         lease, heartbeats = self._node.publisher.lease, self._node.publisher.heartbeats
         period = _seconds(lease.period) if lease.is_renewed else None
         return {"lease_s": _seconds(lease.lasts), "period_s": period, "holders": len(heartbeats)}
-
-    def _family(self, overlay: Overlay, now: float) -> FamilyInfo:
-        contacts = {standing.value: 0 for standing in Standing}
-        for contact in overlay.state.table:
-            contacts[self._standing(overlay, contact, now).value] += 1
-        return {
-            "family": _name(overlay),
-            "connected": overlay.is_connected,
-            "contacts": contacts,
-            "state": self._state(overlay),
-            "since_s": _seconds(now - self._driver.turned_at.get(overlay.family, self._started_at)),
-        }
-
-    def _state(self, overlay: Overlay) -> str:
-        """Return the state of this node in the network of a family: one of `_STATES`."""
-        join = self._node.memberships[overlay.family].join
-        if overlay.is_joined:
-            return "doubtful" if self._node.memberships[overlay.family].is_in_doubt else "joined"
-        if not (overlay.is_connected or len(overlay.state.table) or join.bootstrap or join.awaits_names):
-            return "alone"
-        return "silent" if overlay.is_silent else "joining"
-
-    def _standing(self, overlay: Overlay, contact: Contact, now: float) -> Standing:
-        """Return the standing of a contact. While nobody answers, no contact is good, since it may be gone."""
-        standing = overlay.state.standing(contact, now)
-        is_silent = overlay.is_silent or self._node.memberships[overlay.family].is_in_doubt
-        return Standing.QUESTIONABLE if standing is Standing.GOOD and is_silent else standing
 
     def _listening(self) -> list[str]:
         return [self._text(endpoint) for endpoint in self._driver.udp.listening()]
@@ -223,7 +204,7 @@ class NodeReport:
             "high": self._format(bucket.high),
             "last_activity_s": _seconds(self._driver.clock() - bucket.activity),
             "members": [self._member(overlay, contact) for contact in bucket.contacts],
-            "family": _name(overlay),
+            "family": name_of(overlay),
         }
 
     def _member(self, overlay: Overlay, contact: Contact) -> Member:
@@ -232,7 +213,7 @@ class NodeReport:
         return {
             "id": self._format(contact.id),
             "endpoint": self._text(contact.endpoint),
-            "state": self._standing(overlay, contact, now).value,
+            "state": self._families.standing(overlay, contact, now).value,
             "reachable": record.reachable,
             "last_activity_s": None if record.heard_at is None else _seconds(now - record.heard_at),
             "timeouts": record.timeouts,
@@ -317,14 +298,6 @@ class NodeReport:
 
     def _format(self, id: Id) -> str:
         return self._node.codec.traits.keyspace.format(id)
-
-
-def _sum(families: Iterable[FamilyInfo]) -> dict[str, int]:
-    return {each.value: sum(family["contacts"][each.value] for family in families) for each in Standing}
-
-
-def _name(overlay: Overlay) -> str:
-    return str(overlay.family).lower()
 
 
 def _seconds(duration: float) -> float:

@@ -118,9 +118,15 @@ class HeldValueInfo(TypedDict):
 
 
 class FamilyInfo(TypedDict):
-    """This node in the network of one address family. `state` and `since_s` are as in `StatusResult`."""
+    """This node in the network of one address family. `state` and `since_s` are as in `StatusResult`.
+
+    `id_suits` tells whether `node_id` follows from our address (BEP 42). It is null without a public address, and in a
+    network without that rule.
+    """
 
     family: str
+    node_id: str
+    id_suits: bool | None
     connected: bool
     contacts: dict[str, int]
     state: str
@@ -162,11 +168,14 @@ class NodeInfo(TypedDict):
 
     While it is `restoring`, the state file is still being read, and lists and counts of entries are too short.
     `observed` has the address of each family that most networks see, and their number. `reachable` tells from where
-    strangers have asked it. `unheld_entries` is the number of `own_entries` that no node holds.
+    strangers have asked it. `network` is `native` or `mainline`. The node `serves` `all`, its `contacts` or `nobody`.
+    `unheld_entries` is the number of `own_entries` that no node holds.
     """
 
     node_id: str
     endpoints: list[str]
+    network: str
+    serves: str
     observed: dict[str, int]
     reachable: str
     version: str

@@ -35,9 +35,10 @@ class StatusResult(TypedDict):
     """The node in its network.
 
     `state` is the best one of its families: `joined`, `doubtful` (a contact is silent, and the node asks others),
-    `joining`, `silent` (nobody answers) or `alone` (the node knows nobody). `network` is `open` or `private`. An own
-    entry is `unheld` while no node holds it. It is `withheld`, and not among `own_entries`, while its check keeps it
-    from being published. While the node is `restoring`, it is still reading entries.
+    `joining`, `silent` (nobody answers) or `alone` (the node knows nobody). `network` is `open`, `private` or
+    `mainline`. The node `serves` `all`, its `contacts` or `nobody`. An own entry is `unheld` while no node holds it. It
+    is `withheld`, and not among `own_entries`, while its check keeps it from being published. While the node is
+    `restoring`, it is still reading entries.
     """
 
     node_id: str
@@ -46,6 +47,7 @@ class StatusResult(TypedDict):
     since_s: float
     families: dict[str, str]
     network: str
+    serves: str
     contacts: dict[str, int]
     own_entries: int
     unheld_entries: int

@@ -24,6 +24,8 @@ INFO: dict[str, Any] = {
     "node": {
         "node_id": NODE,
         "endpoints": [HERE, THERE],
+        "network": "native",
+        "serves": "all",
         "observed": {HERE: 3},
         "reachable": "public",
         "version": "1",
@@ -39,6 +41,8 @@ INFO: dict[str, Any] = {
         "families": [
             {
                 "family": "ipv4",
+                "node_id": NODE,
+                "id_suits": None,
                 "connected": True,
                 "contacts": {"good": 1, "questionable": 0, "bad": 0},
                 "state": "joined",
@@ -46,6 +50,8 @@ INFO: dict[str, Any] = {
             },
             {
                 "family": "ipv6",
+                "node_id": NODE,
+                "id_suits": None,
                 "connected": False,
                 "contacts": {"good": 0, "questionable": 0, "bad": 0},
                 "state": "alone",
@@ -154,6 +160,7 @@ STATUS: dict[str, Any] = {
     "since_s": 7190.0,
     "families": {"ipv4": "joined", "ipv6": "alone"},
     "network": "private",
+    "serves": "all",
     "contacts": {"good": 14, "questionable": 2, "bad": 0},
     "own_entries": 3,
     "unheld_entries": 1,
@@ -260,6 +267,8 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             f"node node_id {NODE}",
             f"node endpoints {HERE}",
             f"node endpoints {THERE}",
+            "node network native",
+            "node serves all",
             f"node observed {HERE} 3",
             "node reachable public",
             "node version 1",
@@ -280,12 +289,16 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node values unheld 1",
             "node values held 3",
             "node values held_bytes 1234",
+            f"node families ipv4 node_id {NODE}",
+            "node families ipv4 id_suits -",
             "node families ipv4 connected yes",
             "node families ipv4 contacts good 1",
             "node families ipv4 contacts questionable 0",
             "node families ipv4 contacts bad 0",
             "node families ipv4 state joined",
             "node families ipv4 since_s 3.0",
+            f"node families ipv6 node_id {NODE}",
+            "node families ipv6 id_suits -",
             "node families ipv6 connected no",
             "node families ipv6 contacts good 0",
             "node families ipv6 contacts questionable 0",
@@ -486,6 +499,28 @@ def test_partial_endpoints_are_labelled(dht: Run, home: Path) -> None:
         assert (done.status, done.out) == (0, f"{HERE}\n")
         assert done.err == "a part only: there may be others, that were not named or that only silent nodes know\n"
         assert dht("--socket", fake.path, "lookup", ID, "--json") == (0, f"{json.dumps(answer)}\n", "")
+
+
+def test_partial_peers_of_an_info_hash_are_not(dht: Run, home: Path) -> None:
+    """In the Mainline network they always are."""
+    answer = {"id": ID[:40], "peers": [HERE], "stats": STATS, "complete": False}
+    with FakeDaemon(home / "s", result(answer)) as fake:
+        assert dht("--socket", fake.path, "lookup", ID[:40]) == (0, f"{HERE}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("serves", "words"),
+    [
+        ("contacts", "; read-only, it answers its contacts only"),
+        ("nobody", "; read-only, it answers nobody"),
+        ("friends", "; serves friends"),
+    ],
+)
+def test_status_says_where_not_all_are_served(serves: str, words: str, dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", result({**STATUS, "network": "mainline", "serves": serves})) as fake:
+        lines = dht("--socket", fake.path, "status").out.splitlines()
+    assert lines[1].startswith("network     mainline; joined ")
+    assert lines[5].endswith(words)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def _finish(options: Session, told: Told, *, first: bool) -> None:
     answered = stats.number("responses")
     if answered == 0:
         options.note("nobody else answers: this is what this node knows itself. See dht status")
-    elif told.body.get("complete") is False and not first:
+    elif told.body.get("complete") is False and not first and not _is_info_hash(told):
         options.note("a part only: there may be others, that were not named or that only silent nodes know")
     if not options.json and sys.stderr.isatty():
         options.note(
@@ -164,6 +164,11 @@ def _finish(options: Session, told: Told, *, first: bool) -> None:
             f"{count(answered, 'node')} answered, {count(stats.number('hops'), 'hop')}, "
             f"{stats.number('elapsed_ms') or 0:.0f} ms"
         )
+
+
+def _is_info_hash(told: Told) -> bool:
+    """Whether it is an ID of the Mainline network, where an answer never says that it is whole."""
+    return len(told.text("id")) == 40
 
 
 def register(app: typer.Typer) -> None:

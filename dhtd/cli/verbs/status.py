@@ -30,6 +30,11 @@ _REACH = {
     "private": "reached from private networks only",
     "unknown": "not reached unasked so far",
 }
+_SERVES = {
+    "all": "",
+    "contacts": "; read-only, it answers its contacts only",
+    "nobody": "; read-only, it answers nobody",
+}
 _FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
@@ -111,7 +116,8 @@ def _place(told: Told) -> str:
     if not places:
         return f"a place that nobody has told it; it listens on {', '.join(told.texts('listening')) or '-'}"
     reach = told.text("reachable")
-    return f"{places}; {_REACH.get(reach, f'reachable: {reach}')}"
+    serves = told.body.get("serves", "all")
+    return f"{places}; {_REACH.get(reach, f'reachable: {reach}')}{_SERVES.get(serves, f'; serves {serves}')}"
 
 
 def register(app: typer.Typer) -> None:
