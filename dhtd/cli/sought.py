@@ -49,7 +49,7 @@ def parse_sought(options: Session, text: str, salt: str | None) -> list[Sought]:
     key = options.key(text, name=False)
     if key.name is not None:
         raise InvalidId(
-            f"{text!r:.80} is not an ID: a value is found by the 64 hex digits that dht put prints, or by a public key,"
+            f"{text!r:.80} is not an ID: a value is found by the hex digits that dht put prints, or by a public key,"
             f" {PREFIX}..."
         )
     if not is_public_key(key.id):

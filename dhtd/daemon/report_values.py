@@ -47,7 +47,7 @@ class ValuesReport:
             "name": self._driver.labels.value_name(own.key),
             "public_key": _public_key(own.value),
             "seq": _seq(own.value),
-            "bytes": len(own.value.data),
+            "bytes": self._bytes(own.value),
             "replicas": len({packed(replica.id) for replica in own.replicas}),
             "min_replicas": own.wanted,
             "refresh_in_s": round(self._values.own.due_in(own, self._driver.clock()), 3),
@@ -59,9 +59,14 @@ class ValuesReport:
             "source": _source(held.source),
             "public_key": _public_key(held.value),
             "seq": _seq(held.value),
-            "bytes": len(held.value.data),
+            "bytes": self._bytes(held.value),
             "expires_in_s": round(held.expires_at - now, 3),
         }
+
+    def _bytes(self, value: Value) -> int:
+        """Return how many bytes a value has for its reader."""
+        data = self._driver.node.codec.traits.unwrap(value.data)
+        return len(value.data if data is None else data)
 
 
 def _public_key(value: Value) -> str | None:

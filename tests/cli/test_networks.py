@@ -106,3 +106,14 @@ def test_delete_says_when_others_forget(dht: Run, home: Path) -> None:
         done = dht("delete", HASH)
     assert (done.status, done.out) == (0, "80\n")
     assert done.err == ("this network has no withdrawals: the copies at 8 nodes expire by themselves within 45 min\n")
+
+
+@pytest.mark.parametrize(("id", "lasting"), [(ID, "a day"), (HASH, "2 hours")])
+def test_values_last_as_long_as_the_network_says(id: str, lasting: str, dht: Run, home: Path) -> None:
+    whose = {"public_key": None, "seq": None, "salt": None}
+    put = {"id": id, **whose, "replicas": [{"node_id": id, "endpoint": "192.0.2.1:80"}], "name": None}
+    with FakeDaemon(home / "s", result({**put, "kept": False, "refresh_in_s": None}), result({"id": id, **whose})):
+        done = dht("--socket", home / "s", "put", "hello", "--once")
+        assert done == (0, f"{id}\n", f"on 1 node; it lasts {lasting}\n")
+        done = dht("--socket", home / "s", "delete", id, "--value")
+    assert done.err == f"the value is kept no longer; its copies expire within {lasting}, unless others keep it\n"

@@ -15,6 +15,7 @@ from dhtd.core.records import Immutable, Value
 from dhtd.daemon.own_values import OwnValues
 from dhtd.daemon.report import SLICE
 from dhtd.service.info import HeldValueInfo, InfoRequest, OwnValueInfo
+from dhtd.wire.bep5 import Bep5Codec
 from dhtd.wire.native_values import key_of
 from tests.daemon.handlers.small_daemon import Daemon, daemon, matches, two
 from tests.daemon.wire import Wire
@@ -88,6 +89,17 @@ async def test_held_values_are_told_with_sources(autojump_clock: MockClock, tmp_
         assert [(each["seq"], each["bytes"]) for each in told] == [(None, 4), (7, 4), (7, 4)]
         assert [each["public_key"] for each in told] == [None, NEWS.public_key.hex(), NEWS.public_key.hex()]
         assert VALUE_LASTS - 1 <= told[0]["expires_in_s"] <= VALUE_LASTS
+
+
+async def test_wrapped_values_are_as_long_as_given(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(Bep5Codec()), tmp_path) as one:
+        for number, data in enumerate((b"4:text", b"d1:ai1ee")):
+            hold(
+                one.driver.node.values.held, Id(number), Immutable(data), Endpoint.of("10.0.0.9", 80), 0.0, VALUE_LASTS
+            )
+            await put(one, Immutable(data))
+        for name in ("values", "held_values"):
+            assert sorted(each["bytes"] for each in await section(one, name)) == [4, 8]
 
 
 async def test_long_lists_of_values_come_in_parts(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import trio
 
 from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.ids import NATIVE, Id
+from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.driver import Driver
@@ -54,7 +54,9 @@ class Wire:
         end = self.ends[endpoint] = End(self, endpoint)
         rng = random.Random(number)
         now = trio.current_time()
-        node = Node(NATIVE.random(rng), self.codec, rng=rng, now=now, policy=policy, write_ahead=write_ahead)
+        node = Node(
+            self.codec.traits.keyspace.random(rng), self.codec, rng=rng, now=now, policy=policy, write_ahead=write_ahead
+        )
         own = None if seal is None else seal(node.own_id)
         return Driver(node, cast("UdpSockets", end), trio.current_time, own, wall=trio.current_time)
 

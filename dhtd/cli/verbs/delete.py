@@ -16,7 +16,7 @@ from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
 from dhtd.cli.output import JsonOption, NameOption, Session, Verb, ask, session
 from dhtd.cli.public_keys import PREFIX, is_public_key
 from dhtd.cli.sought import Sought, parse_sought
-from dhtd.cli.told import Told, named
+from dhtd.cli.told import Told, lasting, named
 from dhtd.cli.verbs.get import SaltOption
 from dhtd.config.networks import MAINLINE
 from dhtd.errors import NotTracked, UsageError
@@ -60,7 +60,7 @@ def delete(
     if removed or not told.body.get("value"):
         options.note(f"{named(told)}{_withdrawn(told)}")
     if told.body.get("value"):
-        options.note("the value is kept no longer; its copies expire within a day, unless others keep it")
+        options.note(f"the value is kept no longer; its copies expire within {lasting(told)}, unless others keep it")
     for file in told.texts("declared"):
         options.note(
             f"{file} declares it, and enters it again when dhtd starts or reads its files again: remove it there"

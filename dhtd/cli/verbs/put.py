@@ -13,7 +13,7 @@ from dhtd.cli.arguments import parse_label
 from dhtd.cli.completion.candidates import complete_file
 from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
 from dhtd.cli.sought import Sought, in_base64, parse_salt
-from dhtd.cli.told import Told, holders_of
+from dhtd.cli.told import Told, holders_of, lasting
 from dhtd.cli.verbs.get import data_of, found_at
 from dhtd.cli.verbs.put_data import given_data, given_records
 from dhtd.errors import (
@@ -105,7 +105,10 @@ def put(
         typer.Option("--cas", metavar="N", help="Replace the value with this seq, and no other.", show_default=False),
     ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Replace the signed value by one without data.")] = False,
-    once: Annotated[bool, typer.Option("--once", help="Put it, and do not keep it: it lasts a day.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Put it, and do not keep it: it lasts a day, or 2 hours in the Mainline network."),
+    ] = False,
     name: LabelOption = None,
     min_replicas: ReplicasOption = None,
     json: JsonOption = False,
@@ -298,7 +301,7 @@ def finish(options: Session, told: Told, wanted: int) -> None:
     elif kept:
         options.note(f"{numbered}on {count(holders, 'node')}; kept there until dht delete {told.text('id')}")
     else:
-        options.note(f"{numbered}on {count(holders, 'node')}; it lasts a day")
+        options.note(f"{numbered}on {count(holders, 'node')}; it lasts {lasting(told)}")
 
 
 def _again(told: Told) -> str:

@@ -12,11 +12,11 @@ import trio
 from dhtd.core.events import GetDone, GetProgress, ValuePut
 from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_CAS, ERROR_SEQ, Contact
-from dhtd.core.records import Immutable, Mutable, Value
+from dhtd.core.records import DATA_MAX, Immutable, Mutable, Value
 from dhtd.daemon.driver import Driver, Ongoing
 from dhtd.daemon.handlers.calls import Call, Handlers, answer, stats_of, stream
 from dhtd.daemon.own_values import OwnValues
-from dhtd.errors import Conflict, NewerValue, NoAnswer, NoPeers, NotFound, NotTracked, OtherValue
+from dhtd.errors import Conflict, InvalidValue, NewerValue, NoAnswer, NoPeers, NotFound, NotTracked, OtherValue
 from dhtd.service.entries import Replica
 from dhtd.service.method import Emit
 from dhtd.service.values import (
@@ -120,6 +120,8 @@ class Values(Handlers):
         """Write the value to disk before acknowledging it: from then on it is kept until `drop`."""
         deadline = trio.current_time() + request.within_s
         data = self._node.codec.traits.wrap(request.data)
+        if len(data) > DATA_MAX:
+            raise InvalidValue(f"a value has {self._most()} bytes at most here, and this one has {len(request.data)}")
         value: Value = Immutable(data)
         if request.public_key is not None:
             assert request.seq is not None
@@ -220,6 +222,11 @@ class Values(Handlers):
             "bencoded": is_bencoded,
             "signature": value.signature.hex() if isinstance(value, Mutable) else None,
         }
+
+    def _most(self) -> int:
+        """Return how many bytes may be given, since those that wrap them count."""
+        given = DATA_MAX - 1
+        return DATA_MAX - (len(self._node.codec.traits.wrap(bytes(given))) - given)
 
     def _key_of(self, sought: Sought) -> Id:
         if sought.id is not None:

@@ -89,7 +89,7 @@ def test_nothing_to_delete_is_a_negative_answer(dht: Run, home: Path) -> None:
         ([ID, "80", "--value"], "a PORT is that of an entry, and a value has none: leave it out"),
         ([f"pk:{ID}", "80"], "a PORT is that of an entry, and a value has none: leave it out"),
         (["--name", "wiki", "--salt", "s"], "--salt is for a public key, and --name for a name: give one of them"),
-        (["wiki", "--value"], "'wiki' is not an ID: a value is found by the 64 hex digits"),
+        (["wiki", "--value"], "'wiki' is not an ID: a value is found by the hex digits"),
     ],
 )
 def test_wrong_usage_of_delete_says_why(arguments: list[str], message: str, dht: Run) -> None:

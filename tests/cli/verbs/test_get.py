@@ -234,7 +234,7 @@ def test_an_answer_without_a_value_is_another_version(dht: Run, home: Path) -> N
         (
             ["get", "wiki"],
             "invalid-id",
-            "'wiki' is not an ID: a value is found by the 64 hex digits that dht put prints",
+            "'wiki' is not an ID: a value is found by the hex digits that dht put prints",
         ),
         (["get", ID[1:]], "invalid-id", "64 hex digits"),
         (["get", "pk:abc"], "invalid-public-key", "'pk:abc' is not a public key: pk: and 52 characters"),

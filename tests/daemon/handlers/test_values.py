@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from dhtd.core.codec import Codec
 from dhtd.core.commands import Commands
 from dhtd.core.events import Handle, ValuePut
 from dhtd.core.ids import NATIVE, Id, packed
@@ -32,6 +33,8 @@ from dhtd.errors import (
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from dhtd.service.info import CompleteRequest, InfoRequest
 from dhtd.service.values import DropRequest, GetEvent, GetRequest, KeepRequest, PutRequest
+from dhtd.wire.bep5 import Bep5Codec
+from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_values import key_of
 from tests.daemon.handlers.small_daemon import Daemon, daemon, matches, two
 from tests.daemon.wire import POLICY, Wire, joined
@@ -41,6 +44,15 @@ TEXT = Immutable(b"hello")
 ID = key_of(TEXT)
 OWNER = by_owner(1).public_key
 OWN = key_of(by_owner(1))
+
+
+@pytest.mark.parametrize(("codec", "most"), [(NativeCodec(), 1_000), (Bep5Codec(), 996)])
+async def test_a_value_has_so_many_bytes(codec: Codec, most: int, autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(codec), tmp_path) as one:
+        assert (await one.ask(PutRequest(b"x" * most)))["kept"]
+        for size in range(most + 1, 1_001):
+            with pytest.raises(InvalidValue, match=f"^a value has {most} bytes at most here, and this one has {size}$"):
+                await one.ask(PutRequest(b"x" * size))
 
 
 @asynccontextmanager
