@@ -108,6 +108,22 @@ def test_delete_says_when_others_forget(dht: Run, home: Path) -> None:
     assert done.err == ("this network has no withdrawals: the copies at 8 nodes expire by themselves within 45 min\n")
 
 
+@pytest.mark.parametrize("verb", ["get", "keep", "delete"])
+def test_64_digits_are_a_public_key_if_no_id(verb: str, dht: Run, home: Path) -> None:
+    """A daemon that is named by its socket alone may be in the Mainline network, which has no such ID."""
+    refused, nothing = error("invalid-id", "an ID is 40 hex digits"), error("not-tracked", "nothing is kept there")
+    with FakeDaemon(home / "s", refused, nothing) as fake:
+        done = dht("--socket", home / "s", verb, ID)
+    assert "nothing is kept there" in done.err or verb == "delete"
+    assert [given for _, given in fake.requests][1]["public_key"] == ID
+
+
+@pytest.mark.parametrize("verb", ["get", "keep", "delete"])
+def test_an_id_that_is_none_stays_an_error(verb: str, dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", *[error("invalid-id", "an ID is 7 hex digits")] * 2):
+        assert dht("--socket", home / "s", verb, ID) == (2, "", "dht: an ID is 7 hex digits\n")
+
+
 @pytest.mark.parametrize(("id", "lasting"), [(ID, "a day"), (HASH, "2 hours")])
 def test_values_last_as_long_as_the_network_says(id: str, lasting: str, dht: Run, home: Path) -> None:
     whose = {"public_key": None, "seq": None, "salt": None}

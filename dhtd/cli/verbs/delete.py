@@ -19,7 +19,7 @@ from dhtd.cli.sought import Sought, parse_sought
 from dhtd.cli.told import Told, lasting, named
 from dhtd.cli.verbs.get import SaltOption
 from dhtd.config.networks import MAINLINE
-from dhtd.errors import NotTracked, UsageError
+from dhtd.errors import InvalidId, NotTracked, UsageError
 from dhtd.words import count
 
 
@@ -88,7 +88,7 @@ def _delete(options: Session, key: Key, port: int | None) -> Told:
             told = ask(client, DELETE, id=key.id, port=port, name=key.name)
             options.show(told, told.texts("removed"), client)
             return told
-    except NotTracked:
+    except (InvalidId, NotTracked):  # for a daemon of the Mainline network, 64 digits are no ID
         if key.name is None and port is None and is_public_key(key.id):
             with suppress(NotTracked):
                 return _drop(options, [Sought(None, bytes.fromhex(key.id))])
@@ -106,7 +106,7 @@ def _drop(options: Session, places: list[Sought]) -> Told:
     try:
         with options.client() as client:
             id = ask(client, DROP, **place.parameters()).text("id")
-    except NotTracked:
+    except (InvalidId, NotTracked):
         if not others:
             raise
         return _drop(options, others)

@@ -16,7 +16,7 @@ from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
 from dhtd.cli.sought import Sought, parse_sought
 from dhtd.cli.streams import put, put_bytes, put_json
 from dhtd.cli.told import Told
-from dhtd.errors import Conflict, DhtdError, NoAnswer, NotFound, UsageError
+from dhtd.errors import Conflict, DhtdError, InvalidId, NoAnswer, NotFound, UsageError
 from dhtd.words import count
 
 if TYPE_CHECKING:
@@ -134,9 +134,14 @@ def found_at(options: Session, places: list[Sought], *, all: bool = False, first
 
     answers = []
     for place in places:
-        with options.client() as client:
-            wanted = {**place.parameters(), "all": all or None, "first": first or None}
-            *_, told = (Told(answer) for answer in client.stream(GET, **wanted))
+        wanted = {**place.parameters(), "all": all or None, "first": first or None}
+        try:
+            with options.client() as client:
+                *_, told = (Told(answer) for answer in client.stream(GET, **wanted))
+        except InvalidId:  # for a daemon of the Mainline network, 64 digits are no ID, and so a public key alone
+            if place is places[-1]:
+                raise
+            continue
         if isinstance(told.value("data"), str):
             return told
         answers.append(told)

@@ -11,7 +11,7 @@ from dhtd.cli.output import JsonOption, Verb, session
 from dhtd.cli.sought import parse_sought
 from dhtd.cli.verbs.get import SaltOption, SoughtArgument
 from dhtd.cli.verbs.put import LabelOption, ReplicasOption, ask_within, finish, wanted_of
-from dhtd.errors import NotFound
+from dhtd.errors import InvalidId, NotFound
 
 
 def keep(
@@ -31,7 +31,7 @@ def keep(
     more = {"name": parse_label(name), "min_replicas": wanted or None}
     *likelier, last = parse_sought(options, id, salt)
     for place in likelier:
-        with suppress(NotFound):
+        with suppress(InvalidId, NotFound):  # see `found_at`
             told = ask_within(options, KEEP, {**place.parameters(), **more})
             break
     else:
