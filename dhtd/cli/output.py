@@ -146,9 +146,9 @@ class Session:
 
     def ask_network_of(self, id: str) -> None:
         """Take note that an ID is of its network; raise `UsageError` if another was of another one."""
-        from dhtd.config.networks import NETWORKS
+        from dhtd.config.networks import network_of
 
-        network = next(each.name for each in NETWORKS.values() if 2 * each.keyspace.width == len(id))
+        network = network_of(id).name
         if self._implied not in (None, network):
             raise UsageError(f"{id} is an ID of the {network} network, and another of the {self._implied} network")
         self._implied = network

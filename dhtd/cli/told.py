@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _MOST = 1e18
-_MAINLINE_DIGITS = 40  # of an ID
 
 
 class Told:
@@ -74,11 +73,6 @@ class Told:
 def holders_of(told: Told) -> int | None:
     """Return how many nodes hold an entry, if that is told: one that was reached by both address families is one."""
     return len({replica.text("node_id") for replica in told.parts("replicas")}) if "replicas" in told.body else None
-
-
-def lasting(told: Told) -> str:
-    """Return for how long other nodes hold a value that is put no more: the length of its ID tells the network."""
-    return "2 hours" if len(told.text("id")) == _MAINLINE_DIGITS else "a day"
 
 
 def named(told: Told) -> str:

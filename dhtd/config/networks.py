@@ -25,6 +25,7 @@ class Network:
 
     - `instance` names the files of its daemon, where no other name is given.
     - `config` is the name of its configuration file, where an option or a variable names the network.
+    - `values_last`: for how long nodes hold a value after a put, in words.
     - `defaults` are those of settings, by key, that differ from the table of settings.
     - `routers` show the way to newcomers, for those who ask for that: HOST:PORT.
     """
@@ -33,6 +34,7 @@ class Network:
     keyspace: Keyspace
     instance: str
     config: str
+    values_last: str
     defaults: Mapping[str, object]
     routers: tuple[str, ...] = ()
 
@@ -54,12 +56,13 @@ class Network:
         return policy.MAINLINE if self is MAINLINE else policy.DEFAULT
 
 
-NATIVE: Final = Network("native", ids.NATIVE, paths.DEFAULT_INSTANCE, paths.CONFIG_NAME, {})
+NATIVE: Final = Network("native", ids.NATIVE, paths.DEFAULT_INSTANCE, paths.CONFIG_NAME, "a day", {})
 MAINLINE: Final = Network(
     "mainline",
     ids.MAINLINE,
     "mainline",
     "mainline.toml",
+    "2 hours",
     {"port": 6881, "rate-limit": 16.0, "rate-limit-total": 2_000.0},
     (
         "dht.libtorrent.org:25401",
@@ -68,3 +71,8 @@ MAINLINE: Final = Network(
     ),
 )
 NETWORKS: Final = {network.name: network for network in (NATIVE, MAINLINE)}
+
+
+def network_of(id: str) -> Network:
+    """Return the network that an ID is of, by its digits."""
+    return MAINLINE if len(id) == 2 * MAINLINE.keyspace.width else NATIVE

@@ -16,9 +16,9 @@ from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
 from dhtd.cli.output import JsonOption, NameOption, Session, Verb, ask, session
 from dhtd.cli.public_keys import PREFIX, is_public_key
 from dhtd.cli.sought import Sought, parse_sought
-from dhtd.cli.told import Told, lasting, named
+from dhtd.cli.told import Told, named
 from dhtd.cli.verbs.get import SaltOption
-from dhtd.config.networks import MAINLINE
+from dhtd.config.networks import MAINLINE, network_of
 from dhtd.errors import InvalidId, NotTracked, UsageError
 from dhtd.words import count
 
@@ -60,7 +60,8 @@ def delete(
     if removed or not told.body.get("value"):
         options.note(f"{named(told)}{_withdrawn(told)}")
     if told.body.get("value"):
-        options.note(f"the value is kept no longer; its copies expire within {lasting(told)}, unless others keep it")
+        lasts = network_of(told.text("id")).values_last
+        options.note(f"the value is kept no longer; its copies expire within {lasts}, unless others keep it")
     for file in told.texts("declared"):
         options.note(
             f"{file} declares it, and enters it again when dhtd starts or reads its files again: remove it there"

@@ -17,6 +17,7 @@ from dhtd.cli.output import Failure, JsonOption, NameOption, Session, Verb, sess
 from dhtd.cli.streams import put, say
 from dhtd.cli.told import Told
 from dhtd.cli.verbs.queries import IdArgument
+from dhtd.config.networks import MAINLINE, network_of
 from dhtd.errors import DaemonUnreachable, DhtdError, NetworkFailure, NoAnswer, NotFound, UsageError
 from dhtd.words import count
 
@@ -156,7 +157,8 @@ def _finish(options: Session, told: Told, *, first: bool) -> None:
     answered = stats.number("responses")
     if answered == 0:
         options.note("nobody else answers: this is what this node knows itself. See dht status")
-    elif told.body.get("complete") is False and not first and not _is_info_hash(told):
+    elif told.body.get("complete") is False and not first and network_of(told.text("id")) is not MAINLINE:
+        # An answer of the Mainline network never says that it is whole.
         options.note("a part only: there may be others, that were not named or that only silent nodes know")
     if not options.json and sys.stderr.isatty():
         options.note(
@@ -164,11 +166,6 @@ def _finish(options: Session, told: Told, *, first: bool) -> None:
             f"{count(answered, 'node')} answered, {count(stats.number('hops'), 'hop')}, "
             f"{stats.number('elapsed_ms') or 0:.0f} ms"
         )
-
-
-def _is_info_hash(told: Told) -> bool:
-    """Whether it is an ID of the Mainline network, where an answer never says that it is whole."""
-    return len(told.text("id")) == 40
 
 
 def register(app: typer.Typer) -> None:

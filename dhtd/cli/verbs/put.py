@@ -13,9 +13,10 @@ from dhtd.cli.arguments import parse_label
 from dhtd.cli.completion.candidates import complete_file
 from dhtd.cli.output import Failure, JsonOption, Session, Verb, session
 from dhtd.cli.sought import Sought, in_base64, parse_salt
-from dhtd.cli.told import Told, holders_of, lasting
+from dhtd.cli.told import Told, holders_of
 from dhtd.cli.verbs.get import data_of, found_at
 from dhtd.cli.verbs.put_data import given_data, given_records
+from dhtd.config.networks import network_of
 from dhtd.errors import (
     Conflict,
     DhtdError,
@@ -301,7 +302,7 @@ def finish(options: Session, told: Told, wanted: int) -> None:
     elif kept:
         options.note(f"{numbered}on {count(holders, 'node')}; kept there until dht delete {told.text('id')}")
     else:
-        options.note(f"{numbered}on {count(holders, 'node')}; it lasts {lasting(told)}")
+        options.note(f"{numbered}on {count(holders, 'node')}; it lasts {network_of(told.text('id')).values_last}")
 
 
 def _again(told: Told) -> str:

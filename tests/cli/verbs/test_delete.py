@@ -62,6 +62,12 @@ def test_digits_without_a_value_are_a_key(arguments: list[str], dht: Run, home: 
     assert fake.requests[1] == fake.requests[3] == ("drop", {"public_key": ID})
 
 
+def test_a_value_of_mainline_expires_sooner(dht: Run, home: Path) -> None:
+    dropped = {**DROPPED, "id": ID[:40]}
+    with FakeDaemon(home / "s", result(dropped)) as fake:
+        assert dht("--socket", fake.path, "delete", ID[:40], "--value").err == EXPIRES.replace("a day", "2 hours")
+
+
 def test_a_port_is_no_part_of_a_key(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", error("not-tracked", "not on port 80")) as fake:
         assert dht("--socket", home / "s", "delete", ID, "80") == (1, "", "dht: not on port 80\n")
