@@ -118,7 +118,7 @@ class Driver:
         self._operations: dict[Handle, Listener] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
-        self.labels = Labels()  # of own entries
+        self.labels = Labels(node.codec.traits.keyspace)  # of own entries
         self.farewell: trio.Event | None = None  # set once no holder is left to tell that this node stops
         self.defects = Defects(udp.counters, clock)
         self._watch = CounterLog(node.counters)
@@ -289,7 +289,8 @@ class Driver:
                 entry = self.labels.text(RecordKey.of(event.key, Peer.on(event.port)))
                 log.debug("published %s on %s", entry, replicas)
             case ValueSuperseded(key, value):
-                log.info("others have put a newer value (%s) under %064x: this node keeps that one", _seq(value), key)
+                id = self.labels.keyspace.format(key)
+                log.info("others have put a newer value (%s) under %s: this node keeps that one", _seq(value), id)
             case _:
                 self._deliver(event)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from dhtd.core.ids import Id, packed
+from dhtd.core.ids import NATIVE, Id, Keyspace, packed
 from dhtd.core.records import RecordKey
 
 
@@ -25,7 +25,8 @@ class Labels:
     The entries of one ID have one name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keyspace: Keyspace = NATIVE) -> None:
+        self.keyspace: Final = keyspace
         self._labels: dict[bytes, dict[RecordKey, Label]] = {}  # by packed key; without blank ones
         self._value_names: dict[bytes, str] = {}  # of own values, by packed key
         self.declared: Mapping[RecordKey, str] = {}  # the paths of files, by the entries that they declare now
@@ -76,7 +77,7 @@ class Labels:
         """Return an entry for the log: its ID, its name if it has one, and its port."""
         name = self.of(record_key).name
         named = "" if name is None else f" ({name})"
-        return f"{record_key.key:064x}{named} port {record_key.port}"
+        return f"{self.keyspace.format(record_key.key)}{named} port {record_key.port}"
 
     def file(self, record_key: RecordKey) -> str | None:
         """Return the file that declares an entry, or that has made it."""

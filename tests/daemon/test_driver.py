@@ -14,6 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from dhtd.core.codec import Codec
 from dhtd.core.commands import Commands
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint, Family
@@ -39,6 +40,8 @@ from dhtd.daemon.driver import DOZE, Driver, clock
 from dhtd.daemon.labels import Label
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.daemon.sockets.udp import UdpSockets
+from dhtd.wire.bep5 import Bep5Codec
+from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import Refusal, Seal
 from tests.daemon.wire import End, Wire, end_of, joined
 from tests.records import own_key
@@ -53,6 +56,7 @@ class FakeNode:
     """A node that wants to wake at certain times, and notes when it did."""
 
     def __init__(self, *due: float) -> None:
+        self.codec: Codec = NativeCodec()
         self.due = list(due)
         self.woken: list[float] = []
         self.transmits: list[Transmit] = []
@@ -151,6 +155,21 @@ async def test_the_log_tells_of_superseded_values(autojump_clock: MockClock, cap
         "others have put a newer value (seq 9)",
         "others have put a newer value (one that never changes)",
     }
+
+
+@pytest.mark.parametrize(("codec", "digits"), [(NativeCodec(), 64), (Bep5Codec(), 40)])
+async def test_an_id_in_the_log_is_one_of_its_network(
+    codec: Codec, digits: int, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    node, _, end = fake(0.5)
+    node.codec, node.events = codec, [ValueSuperseded(KEY, by_owner(9))]
+    driver = Driver(cast("Node", node), cast("UdpSockets", end), trio.current_time, wall=trio.current_time)
+    with trio.move_on_after(1.0):
+        await driver.run()
+    id = "7".zfill(digits)
+    assert caplog.messages == [f"others have put a newer value (seq 9) under {id}: this node keeps that one"]
+    assert driver.labels.text(own_key(KEY, 80)) == f"{id} port 80"
 
 
 async def test_an_earlier_deadline_wakes_it_earlier(
