@@ -349,6 +349,18 @@ async def test_failed_names_are_retried(
         assert node.at_once == [0.0]
 
 
+async def test_routers_are_told_apart(autojump_clock: MockClock, names: Names) -> None:
+    names.known |= {"router": "192.0.2.2"}
+    use(names)
+    driver = FakeDriver()
+    hosts = BootstrapHosts(cast("Driver", driver), ("192.0.2.1:1729",), ("router:1729",))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hosts.run)
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert (driver.fake_node.told[-1][1], driver.fake_node.routers) == ([ONE], [TWO])
+
+
 async def test_known_hosts_serve_while_names_resolve(autojump_clock: MockClock, names: Names) -> None:
     names.known |= {"slow": "192.0.2.2", "dead": "192.0.2.3"}
     names.slow |= {"slow": 3.0, "dead": 1e6}
