@@ -193,7 +193,7 @@ class Policy:
     outside_lasts: float = 60 * 60.0  # to have been reached from outside says something for so long
 
     # Keys that are told to those who count them (BEP 51)
-    sample_keys: int = 20  # in one answer, at most
+    sample_keys: int = 10  # in one answer, at most: a query for them proves no address
     sample_interval: float = 60 * 60.0  # others after so long
 
 

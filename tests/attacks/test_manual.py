@@ -28,10 +28,11 @@ from dhtd.core.counters import (
 )
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.messages import VALUE_LASTS
-from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.policy import DEFAULT, MAINLINE, Policy
 from dhtd.daemon.guards import checks, guards, http, judge
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.service.checks import EVERY_MIN
+from dhtd.wire.bep5_values import LASTS
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import NONCE_SIZE, NONCES_MAX, WINDOW
 
@@ -135,6 +136,26 @@ def test_each_number_is_that_of_the_policy() -> None:
     wrong = {name: number for name, number in said if getattr(DEFAULT, name) != pytest.approx(number)}
     assert wrong == {}
     assert len(said) == SOURCE.count(".Pq Va")
+
+
+def test_the_limits_of_mainline_are_its_policy() -> None:
+    here = MAINLINE
+    for words in (
+        f"answers each source {here.rate_limit:.0f} queries a second, and all together {here.rate_limit_total:.0f}.",
+        f"an answer has {here.amplification} times the bytes of its query",
+        f"a budget of {here.spare_bytes_per_source / 1_024:.0f} KiB a second for each source",
+        f"and {here.spare_bytes / 1_024:.0f} KiB for all, with {here.spare_burst:.0f} seconds' worth at once",
+        f"A datagram has {here.datagram_sent_max} bytes at most, and {here.datagram_value_max} with a value",
+        f"A sample of keys has {here.sample_keys} at most",
+        f"{here.pace_burst:.0f} queries at once, and then {here.pace:.0f} a second, go to one public address",
+        f"{here.id_votes} networks must agree on a public address",
+        f"changes at most every {here.id_gap / 60:.0f} minutes",
+        f"for {2 * here.token_rotation / 60:.0f} minutes at most",
+        f"it is forgotten after {here.store_expiry / 60:.0f} minutes",
+        f"a source has {here.values_per_source} at most, and all have {here.values}",
+        f"values last {LASTS / 3_600:.0f} hours",
+    ):
+        assert words in WORDS, words
 
 
 def test_each_cap_on_strangers_is_listed() -> None:
