@@ -7,9 +7,9 @@ how wide IDs are and how they look as bytes and as text.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NewType, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NewType, Protocol, TypeVar, cast
 
 from dhtd.errors import InvalidId
 
@@ -86,6 +86,9 @@ class Keyspace:
     def random(self, rng: Random) -> Id:
         """Return any ID, each as likely."""
         return Id(rng.getrandbits(self.bits))
+
+
+to_id = cast("Callable[[bytes, Literal['big']], Id]", int.from_bytes)  # an ID from its bytes, without the call of `Id`
 
 
 def packed(id: Id) -> bytes:

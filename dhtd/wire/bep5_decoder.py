@@ -10,11 +10,12 @@ The decoder takes what real clients send, odd as it is, and no more:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint, Family
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, to_id
 from dhtd.core.messages import (
     ERROR_METHOD,
     ERROR_PROTOCOL,
@@ -51,6 +52,14 @@ _TEXT_MAX: Final = 200  # characters of an error that are kept
 _PLAIN: Final = (b"d1:ad2:id20:", b"d1:rd2:id20:", b"d2:ip6:", b"d2:ip18:", b"d1:eli")
 _PLAIN_SIZE: Final = 512
 
+# A find as most nodes send it, with nothing that it need not have: this reads it in half the time. Any other one, and
+# what is not canonical, goes the common way.
+_FIND: Final = re.compile(
+    rb"d1:ad2:id20:(.{20})(?:9:info_hash20:(.{20})e1:q9:get_peers|6:target20:(.{20})e1:q(?:9:find_node|(3:get)))"
+    rb"1:t(?:2:(..)|4:(....))(?:1:v4:....)?1:y1:qe",
+    re.DOTALL,
+).fullmatch
+
 _PING: Final = Ping()
 _SAMPLE: Final = b"sample_infohashes"
 
@@ -64,6 +73,17 @@ class Bep5Decoder(Remembered):
 
     def decode(self, data: bytes) -> Message:
         """Return the message in a datagram; raise `WireError` for anything else."""
+        find = _FIND(data)
+        if find is not None:
+            sender, info_hash, target, is_get, short, long = find.groups()
+            request: Request
+            if info_hash is not None:
+                request = FindValue(to_id(info_hash, "big"))
+            elif is_get is None:
+                request = FindNode(to_id(target, "big"))
+            else:
+                request = Get(to_id(target, "big"))
+            return Query(short or long, self._ids.get(sender) or self._new_id(sender), request)
         fields = bencode.decode(data)
         assert type(fields) is dict  # since it begins like one
         tid = fields.get(b"t")
@@ -219,7 +239,7 @@ def _read_unknown(args: Fields) -> FindNode:
 def _id(field: object) -> Id:
     if type(field) is not bytes or len(field) != ID_SIZE:
         raise BadValue(ERROR_PROTOCOL, "bad target")
-    return Id(int.from_bytes(field, "big"))
+    return to_id(field, "big")
 
 
 def _token(args: Fields) -> bytes:

@@ -20,6 +20,7 @@ import msgpack
 from msgpack import unpackb
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import to_id
 from dhtd.core.messages import Error, FindNode, FindValue, Get, Message, Query, Reply
 from dhtd.errors import WireError
 from dhtd.wire.native_fields import is_bytes, is_endpoint, read_args, to_query
@@ -50,7 +51,6 @@ from dhtd.wire.native_layout import (
     REPLY,
     REPLY_HEAD,
     TID_SIZE,
-    to_id,
 )
 from dhtd.wire.native_results import READ_ERRORS, ResultDecoder, Unread
 from dhtd.wire.reader import Reader

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, TypeGuard, TypeVar
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, to_id
 from dhtd.core.messages import (
     CHANGED_MAX,
     ERROR_METHOD,
@@ -37,7 +37,7 @@ from dhtd.core.records import SEQ_MAX
 from dhtd.errors import WireError
 from dhtd.wire import native_values
 from dhtd.wire.bad_value import BadValue
-from dhtd.wire.native_layout import ID_SIZE, TOKEN_MAX, to_id
+from dhtd.wire.native_layout import ID_SIZE, TOKEN_MAX
 from dhtd.wire.reader import Reader
 
 _BYTES, _ENDPOINT_SIZES = frozenset((bytes,)), frozenset((IPV4_SIZE, IPV6_SIZE))

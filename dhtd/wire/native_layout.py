@@ -5,11 +5,10 @@ Datagrams of the hot path are joined from these heads. That takes half as long a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Literal, cast
+from typing import Final
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE
-from dhtd.core.ids import NATIVE, Id
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import CHANGED_MAX
 from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SIGNATURE_SIZE
 
@@ -31,8 +30,6 @@ FIND_NODE_SIZE: Final = 184
 FIND_NODE_SIZE_DUAL: Final = 288
 FIND_VALUE_SIZE: Final = 400
 GET_SIZE: Final = 404
-
-to_id = cast("Callable[[bytes, Literal['big']], Id]", int.from_bytes)  # an ID from its bytes, without the call of `Id`
 
 NIL, FALSE, TRUE, NO_ELEMENTS = b"\xc0", b"\xc2", b"\xc3", b"\x90"  # msgpack; the last is an array of none
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, to_id
 from dhtd.core.messages import ERROR_DATA, ERROR_PROTOCOL, ERROR_SALT
 from dhtd.core.records import (
     DATA_MAX,
@@ -22,7 +22,7 @@ from dhtd.core.records import (
     Value,
 )
 from dhtd.wire.bad_value import BadValue
-from dhtd.wire.native_layout import NIL, array_head, binary, to_id
+from dhtd.wire.native_layout import NIL, array_head, binary
 from dhtd.wire.reader import Reader
 
 _ELEMENTS: Final = 5  # of a signed value

@@ -33,7 +33,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.errors import WireError
-from dhtd.wire import bep5_values, bep33
+from dhtd.wire import bep5_decoder, bep5_values, bep33
 from dhtd.wire.bep5 import TRAITS, Bep5Codec
 from dhtd.wire.signatures import signable, signed
 from tests.wire.mainline import Fields, fields_of
@@ -519,3 +519,33 @@ def test_our_own_usual_datagrams_are_plain() -> None:
     assert CODEC.is_plain(CODEC.encode_acknowledged(TID, TARGET, HERE6))
     assert not CODEC.is_plain(b"d1:ad1:x" + b"le" * 20)
     assert not CODEC.is_plain(b"d1:ad2:id20:" + bytes(600))
+
+
+_NAMES = {FindNode: (b"find_node", b"target"), FindValue: (b"get_peers", b"info_hash"), Get: (b"get", b"target")}
+
+
+@pytest.mark.parametrize("kind", _NAMES)
+@pytest.mark.parametrize("tid", [b"ab", b"abcd", b"\n\n"])
+def test_the_short_way_reads_as_the_common_one(
+    kind: type[FindNode], tid: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever byte of a find is another one, or is missing."""
+    method, name = _NAMES[kind]
+    plain = [packed_query(method, {name: MAINLINE.to_bytes(TARGET)}, t=tid, **more) for more in ({}, {"v": b"LT\1\2"})]
+    assert all(CODEC.decode(data) == Query(tid, SENDER, kind(TARGET)) for data in plain)
+    datagrams = [
+        data[:at] + other + data[at + 1 :]
+        for data in plain
+        for at in range(len(data))
+        for other in (b"", b"1", b"e", b":")
+    ]
+    quickly = [_read(data) for data in datagrams]
+    monkeypatch.setattr(bep5_decoder, "_FIND", lambda _: None)
+    assert [_read(data) for data in datagrams] == quickly
+
+
+def _read(data: bytes) -> object:
+    try:
+        return CODEC.decode(data)
+    except WireError:
+        return None
