@@ -6,13 +6,14 @@ Any answer has its contacts and its token. Endpoints, samples, filters and value
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from dhtd.core.codec import NOTHING, Named, PackedContacts, Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint, Family
 from dhtd.core.ids import MAINLINE, Id
 from dhtd.core.messages import NO_OPTIONS, Contact, FindNode, FindValue, Get, Options, Ping, Put, Query, Request, Store
-from dhtd.core.records import Mutable, Value
+from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.wire import bep33
 from dhtd.wire.bep5_layout import (
     ERROR_TAIL,
@@ -24,11 +25,15 @@ from dhtd.wire.bep5_layout import (
     REPLY_TAIL,
     RESULT_END,
     RESULT_HEAD,
+    SENDER_HEAD,
     TID_HEADS,
     string,
 )
+from dhtd.wire.written import Written
 
+_ONE_VALUE_MAX: Final = len(b"6:valuesl18:e") + IPV6_SIZE
 _SAMPLES_MAX: Final = 20  # info hashes in one answer
+_REPLY_SIZE: Final = len(RESULT_HEAD + SENDER_HEAD) + ID_SIZE + len(RESULT_END + REPLY_TAIL)  # of what is always there
 _READ_ONLY: Final = b"2:roi1e"
 _NOT_HERE: Final = "a wire without leases has no such answer"
 
@@ -38,6 +43,9 @@ class Bep5Encoder:
 
     def __init__(self, *, dual_stack: bool) -> None:
         self._want = b"4:wantl2:n42:n6e" if dual_stack else b""
+        self._own_id: Id | None = None  # of the latest answer: nearly always the same node
+        self._own = b""  # its field
+        self._fields = {size: Written(partial(_values_of, size)) for size in (IPV4_SIZE, IPV6_SIZE)}
 
     def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         """Return the datagram."""
@@ -52,7 +60,7 @@ class Bep5Encoder:
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
         """Return the datagram that answers ping, store and put."""
-        return _reply(tid, sender, observed, b"")
+        return self._encode_reply(tid, sender, observed, b"")
 
     def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
         """Return `contacts` with their fields of a result, `nodes` and `nodes6`; one without contacts is not there."""
@@ -76,17 +84,18 @@ class Bep5Encoder:
             nodes = _wanted(query, observed, packed, others)
         if type(request) is FindNode:
             if named.sample is None:
-                return _reply(query.tid, sender, observed, nodes)
+                return self._encode_reply(query.tid, sender, observed, nodes)
             before, behind = _sampled(named, room.limit - _size(query, observed) - len(nodes))
-            return _reply(query.tid, sender, observed, before + nodes + behind)
+            return self._encode_reply(query.tid, sender, observed, before + nodes + behind)
         issued = b"5:token%d:%b" % (len(token), token) if token else b""
         if not named.endpoints:
-            return _reply(query.tid, sender, observed, nodes + issued)
+            return self._encode_reply(query.tid, sender, observed, nodes + issued)
         left = room.limit - _size(query, observed) - len(nodes) - len(issued)
         if options.scrapes:
-            return _reply(query.tid, sender, observed, nodes + issued, _filters(named, left))
+            return self._encode_reply(query.tid, sender, observed, nodes + issued, _filters(named, left))
         assert type(request) is FindValue
-        return _reply(query.tid, sender, observed, nodes + issued + _values(request.key, named, observed, left))
+        values = self._encode_endpoints(request.key, named, observed, left)
+        return self._encode_reply(query.tid, sender, observed, b"%b%b%b" % (nodes, issued, values))
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
         """Never asked for: an answer of this wire cannot say that it is cut."""
@@ -108,20 +117,19 @@ class Bep5Encoder:
         nodes = packed.wire
         if query.options is not NO_OPTIONS:
             nodes = _wanted(query, observed, packed, others)
-        key, seq, value = b"", b"", b""
-        if isinstance(held, Mutable):
-            key = b"1:k32:%b" % held.public_key
-            seq = b"3:seqi%de3:sig64:%b" % (held.seq, held.signature)
-            value = b"1:v%b" % held.data
-        elif isinstance(held, Value):
-            value = b"1:v%b" % held.data
-        elif held is not None:
-            seq = b"3:seqi%de" % held
         issued = b"5:token%d:%b" % (len(token), token) if token else b""
-        size = _size(query, observed) + len(nodes) + len(issued) + len(key) + len(seq) + len(value)
-        if value and size > room.limit:
-            key, seq, value = b"", b"", b""
-        return _reply(query.tid, sender, observed, b"".join((key, nodes, seq, issued, value)))
+        if held is None:
+            return self._encode_reply(query.tid, sender, observed, nodes + issued)
+        if type(held) is int:
+            return self._encode_reply(query.tid, sender, observed, b"%b3:seqi%de%b" % (nodes, held, issued))
+        if type(held) is Mutable:
+            signed = held.public_key, nodes, held.seq, held.signature, issued, held.data
+            result = b"1:k32:%b%b3:seqi%de3:sig64:%b%b1:v%b" % signed
+        else:
+            assert type(held) is Immutable
+            result = b"%b%b1:v%b" % (nodes, issued, held.data)
+        answer = self._encode_reply(query.tid, sender, observed, result)
+        return answer if len(answer) <= room.limit else self._encode_reply(query.tid, sender, observed, nodes + issued)
 
     def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
         """Never asked for: this wire has no leases."""
@@ -146,6 +154,27 @@ class Bep5Encoder:
         error = b"1:eli%de%be" % (code, string(text.encode()))
         # The keys are sorted: e, ip, t.
         return b"".join((b"d", error, ip[1:], b"1:t", TID_HEADS[len(tid)], tid, ERROR_TAIL))
+
+    def _encode_reply(self, tid: bytes, sender: Id, observed: Endpoint, result: bytes, before: bytes = b"") -> bytes:
+        """Return a reply; the fields in `result` come behind our ID, and those `before` come before it."""
+        if sender is not self._own_id:
+            self._own_id, self._own = sender, SENDER_HEAD + sender.to_bytes(ID_SIZE, "big")
+        ip, size = IP_HEADS[len(observed)], TID_HEADS[len(tid)]
+        return b"".join((ip, observed, RESULT_HEAD, before, self._own, result, RESULT_END, size, tid, REPLY_TAIL))
+
+    def _encode_endpoints(self, key: Id, named: Named, observed: Endpoint, room: int) -> bytes:
+        """Return the endpoints of the requester's family, as many as fit into `room` bytes."""
+        size, endpoints = len(observed), named.endpoints
+        if len(endpoints) == 1 and len(endpoints[0]) == size and room >= _ONE_VALUE_MAX:  # as with most keys
+            return b"6:valuesl%d:%be" % (size, endpoints[0])
+        if size * len(endpoints) <= room:  # perhaps all fit
+            wire = self._fields[size].of(key, endpoints)
+            if len(wire) <= room:
+                return wire
+        endpoints = [endpoint for endpoint in endpoints if len(endpoint) == size]
+        most = max(0, room - len(b"6:valuesle")) // (size + len(b"%d:" % size))
+        endpoints = named.choose(key, endpoints, most) if named.choose is not None else endpoints[:most]
+        return _values_of(size, endpoints)
 
     def _arguments(self, request: Request) -> tuple[bytes, bytes]:
         """Return the method of a query, and its arguments behind the sender."""
@@ -181,26 +210,10 @@ def _put(request: Put) -> bytes:
     return b"1:k32:%b%b3:seqi%de3:sig64:%b%b" % (value.public_key, salt, value.seq, value.signature, behind)
 
 
-def _reply(tid: bytes, sender: Id, observed: Endpoint, result: bytes, before: bytes = b"") -> bytes:
-    """Return a reply; the fields in `result` come behind our ID, and those `before` come before it."""
-    own, ip = sender.to_bytes(ID_SIZE, "big"), IP_HEADS[len(observed)]
-    head = RESULT_HEAD if not before else b"1:rd%b2:id20:" % before
-    return b"".join((ip, observed, head, own, result, RESULT_END, TID_HEADS[len(tid)], tid, REPLY_TAIL))
-
-
 def _size(query: Query, observed: Endpoint) -> int:
     """Return how many bytes a reply without a result has."""
     tid = query.tid
-    return (
-        len(IP_HEADS[len(observed)])
-        + len(observed)
-        + len(RESULT_HEAD)
-        + ID_SIZE
-        + len(RESULT_END)
-        + len(TID_HEADS[len(tid)])
-        + len(tid)
-        + len(REPLY_TAIL)
-    )
+    return _REPLY_SIZE + len(IP_HEADS[len(observed)]) + len(observed) + len(TID_HEADS[len(tid)]) + len(tid)
 
 
 def _packed(contacts: Sequence[Contact]) -> PackedContacts:
@@ -226,18 +239,11 @@ def _wanted(query: Query, observed: Endpoint, packed: PackedContacts, others: Pa
     return own + beside if observed.is_ipv4 else beside + own
 
 
-def _values(key: Id, named: Named, observed: Endpoint, room: int) -> bytes:
-    """Return the endpoints of the requester's family, as many as fit into `room` bytes."""
-    size = len(observed)
-    endpoints = [endpoint for endpoint in named.endpoints if len(endpoint) == size]
-    each = size + len(b"%d:" % size)
-    most = max(0, room - len(b"6:valuesle")) // each
-    if len(endpoints) > most:
-        endpoints = list(named.choose(key, endpoints, most)) if named.choose is not None else endpoints[:most]
-    if not endpoints:
-        return b""
+def _values_of(size: int, endpoints: Sequence[Endpoint]) -> bytes:
+    """Return the endpoints of this size as a field; nothing if there is none."""
     head = b"%d:" % size
-    return b"6:valuesl%b%be" % (head, head.join(endpoints))
+    values = b"".join([head + endpoint for endpoint in endpoints if len(endpoint) == size])
+    return b"6:valuesl%be" % values if values else b""
 
 
 def _filters(named: Named, room: int) -> bytes:

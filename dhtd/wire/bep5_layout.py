@@ -27,9 +27,10 @@ def string(data: bytes) -> bytes:
     return b"%d:%b" % (len(data), data)
 
 
-# What stands before the arguments of a query, with its sender's ID behind it; and before a result, likewise.
+# What stands before the arguments of a query, with its sender's ID behind it; and before a result.
 QUERY_HEAD: Final = b"d1:ad2:id20:"
-RESULT_HEAD: Final = b"1:rd2:id20:"
+RESULT_HEAD: Final = b"1:rd"
+SENDER_HEAD: Final = b"2:id20:"  # of us, first in a result
 # Between the arguments or the result and the transaction ID, which has its length before it.
 METHOD_HEADS: Final = {
     method: b"e1:q%b1:t" % string(method)
