@@ -7,33 +7,52 @@ always sent, and charged. Endpoints and values have to fit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.latest import Latest
 from dhtd.core.policy import Policy
 from dhtd.core.serving.cells import Cells
 
 if TYPE_CHECKING:
     from random import Random
 
-_ALL = b""  # the name of the only cell of the budget for all
+_ALL: Final = 0  # the place of the only cell of the budget for all
+_ADDRESSES: Final = 1_024  # whose cells are remembered, at most
 
 
 class ByteBudget:
     """How many bytes more a stranger may be sent."""
 
-    __slots__ = ("_all", "_by_source")
+    __slots__ = ("_all", "_by_source", "_places")
 
     def __init__(self, policy: Policy, rng: Random, now: float) -> None:
         rate, total = policy.spare_bytes_per_source, policy.spare_bytes
         self._by_source = Cells(policy.rate_cells, 1 / rate, policy.spare_burst, rng, now)
+        self._places: Latest[bytes, int] = Latest(_ADDRESSES)  # of cells, by address
         self._all = Cells(1, 1 / total, policy.spare_burst, rng, now)
 
     def spare(self, source: Endpoint, now: float) -> int:
         """Return how many bytes more a source may be sent at once."""
-        return int(min(self._by_source.spare(source_group(source[:-2]), now), self._all.spare(_ALL, now)))
+        return int(min(self._by_source.spare(self._place(source[:-2]), now), self._all.spare(_ALL, now)))
+
+    def pays(self, source: Endpoint, size: int, now: float) -> bool:
+        """Whether so many bytes more are there; then they are counted."""
+        place = self._place(source[:-2])
+        if size > self._by_source.spare(place, now) or size > self._all.spare(_ALL, now):
+            return False
+        self._by_source.charge(place, size, now)
+        self._all.charge(_ALL, size, now)
+        return True
 
     def charge(self, source: Endpoint, size: int, now: float) -> None:
-        """Count so many bytes."""
-        self._by_source.charge(source_group(source[:-2]), size, now)
+        """Count so many bytes, even if they are not there."""
+        self._by_source.charge(self._place(source[:-2]), size, now)
         self._all.charge(_ALL, size, now)
+
+    def _place(self, ip: bytes) -> int:
+        """Return the place of a cell: a keyed hash is dear."""
+        place = self._places.get(ip)
+        if place is None:
+            place = self._places[ip] = self._by_source.place(source_group(ip))
+        return place

@@ -35,7 +35,7 @@ class Cells:
 
     def allows(self, source: bytes, now: float) -> bool:
         """Whether a query is within the rate of the source's cell; then it counts."""
-        cell = self._cell(source)
+        cell = self.place(source)
         due = max(now, self._due[cell])
         if due - now > self._allowance:
             return False
@@ -43,15 +43,15 @@ class Cells:
         self.settled_at = now + self._allowance + self._interval
         return True
 
-    def spare(self, source: bytes, now: float) -> float:
-        """Return how many queries at once are within the rate of the source's cell."""
-        return (self._allowance - max(0.0, self._due[self._cell(source)] - now)) / self._interval
+    def spare(self, place: int, now: float) -> float:
+        """Return how many queries at once are within the rate of the cell at a place."""
+        return (self._allowance - max(0.0, self._due[place] - now)) / self._interval
 
-    def charge(self, source: bytes, queries: int, now: float) -> None:
-        """Count so many queries, within the rate or not. A cell never owes more than its allowance."""
-        cell = self._cell(source)
-        self._due[cell] = min(max(now, self._due[cell]) + queries * self._interval, now + self._allowance)
+    def charge(self, place: int, queries: int, now: float) -> None:
+        """Count queries in the cell at a place, within the rate or not. It never owes more than its allowance."""
+        self._due[place] = min(max(now, self._due[place]) + queries * self._interval, now + self._allowance)
 
-    def _cell(self, source: bytes) -> int:
+    def place(self, source: bytes) -> int:
+        """Return the place of the source's cell."""
         digest = blake2b(source, key=self._key, digest_size=_INDEX_SIZE).digest()
         return int.from_bytes(digest, "big") % len(self._due)

@@ -221,11 +221,12 @@ class Responder:
         packed = answers.packed_for(source, target) if nearest is None or answers.has_scopes else nearest.to(target)
         # 3. A whole datagram, if it is proved. Else the answer is as long as its query allows.
         rooms = self.rooms
-        room = rooms.whole
-        if not proved:
+        if proved:
+            room = rooms.whole
+        elif endpoints or query.options is not NO_OPTIONS:
+            room = rooms.most(size, rooms.sent_max)
+        else:
             room = rooms[size]
-            if (endpoints or query.options is not NO_OPTIONS) and room.limit < rooms.sent_max:
-                room = rooms.most(size, source, rooms.sent_max, now)
         # 4. A token, so that it may store here; none, if its store would be refused.
         refuses = self.store.is_crowded and self.store.refuses_newcomer(target, ip, now)
         if refuses or (self._without_token and type(query.request) is FindNode):
@@ -237,7 +238,10 @@ class Responder:
         if query.options is not NO_OPTIONS:
             named = self._asides.named(query, named, now)
         answer = self._codec.encode_found(query, own_id, source, issued, packed, room, named, others)
-        if rooms.budget is not None:
+        # 6. What is longer than its query allows is paid for, or left out.
+        if rooms.budget is not None and not rooms.pays(size, source, len(answer), now):
+            room = rooms.left(size, source, now)
+            answer = self._codec.encode_found(query, own_id, source, issued, packed, room, named, others)
             rooms.charge(size, source, len(answer), now)
         return answer
 

@@ -21,7 +21,7 @@ class Rooms(dict[int, Room]):
         super().__init__()
         self.budget = budget
         self._amplification = policy.amplification
-        self._by_limit: dict[int, Room] = {}  # as many as there are limits, which is no more than bytes in a datagram
+        self._by_limit: dict[int, Room] = {}  # no more than a query and a budget have bytes
         self.ping_size = ping_size
         self.sent_max = policy.datagram_sent_max
         self.whole = Room(policy.datagram_sent_max, proved=True)  # for one that has proved its address
@@ -33,17 +33,29 @@ class Rooms(dict[int, Room]):
         room = self[size] = Room(self.sent_max if limit >= self.sent_max else limit - self.ping_size)
         return room
 
-    def most(self, size: int, source: Endpoint, limit: int, now: float) -> Room:
+    def most(self, size: int, limit: int) -> Room:
         """Return the room for an answer that has more to say than contacts: `limit` bytes at most.
 
-        What is kept for a ping is of more use there. A budget has bytes beside.
+        What is kept for a ping is of more use there. Where there is a budget, all of `limit` is there, to be paid for.
         """
-        spare = 0 if self.budget is None else self.budget.spare(source, now)
-        limit = min(limit, self._amplification * size + spare)
-        return self._by_limit.get(limit) or self._by_limit.setdefault(limit, Room(limit))
+        return self._of(limit if self.budget is not None else min(limit, self._amplification * size))
+
+    def pays(self, size: int, source: Endpoint, sent: int, now: float) -> bool:
+        """Whether the budget has what an answer of `sent` bytes has more than its query allows; then it is charged."""
+        more = sent - self._amplification * size
+        return self.budget is None or more <= 0 or self.budget.pays(source, more, now)
+
+    def left(self, size: int, source: Endpoint, now: float) -> Room:
+        """Return the room for an answer that the budget has not paid for."""
+        assert self.budget is not None
+        return self._of(self._amplification * size + self.budget.spare(source, now))
 
     def charge(self, size: int, source: Endpoint, sent: int, now: float) -> None:
-        """Take from the budget what an answer of `sent` bytes has more than its query allows."""
+        """Charge the budget for what an answer has more than its query allows, even if that is not there."""
+        assert self.budget is not None
         more = sent - self._amplification * size
-        if self.budget is not None and more > 0:
+        if more > 0:
             self.budget.charge(source, more, now)
+
+    def _of(self, limit: int) -> Room:
+        return self._by_limit.get(limit) or self._by_limit.setdefault(limit, Room(limit))

@@ -72,17 +72,16 @@ class ValueAnswers:
         """Take note of our IDs. Where we have only one family, it serves all."""
         first, *rest = overlays
         own, other = first.state.answers, rest[0].state.answers if rest else None
-        self._answers = dict.fromkeys(Family, (own, other, first.own_id))
+        self._answers = dict.fromkeys(map(int, Family), (own, other, first.own_id))
         for overlay in rest:
-            self._answers[overlay.family] = overlay.state.answers, own, overlay.own_id
+            self._answers[int(overlay.family)] = overlay.state.answers, own, overlay.own_id
 
     def got(self, query: Query, request: Get, source: Endpoint, size: int, now: float) -> bytes:
         """Return the datagram with the value under a key, if it is wanted, and with the nearest contacts."""
         key, ip = request.key.to_bytes(self._width, "big"), source[:-2]
         proved = request.token is not None and self._tokens.is_valid(request.token, ip, key, now)
-        room = self._rooms.whole if proved else self._rooms[size]
-        if self._rooms.budget is not None:
-            room = self._rooms.most(size, source, self._value_max, now)
+        rooms = self._rooms
+        room = rooms.whole if proved else rooms[size] if rooms.budget is None else rooms.most(size, self._value_max)
         answers, of_others, own_id = self._answers[len(source)]
         nearest = answers.nearest
         if nearest is None or answers.has_scopes:
@@ -90,10 +89,15 @@ class ValueAnswers:
         else:
             packed = nearest.to(request.key)
         others = None if of_others is None else of_others.packed_for(source, request.key)
-        token = b"" if self._values.held.refuses_newcomer(request.key, ip) else self._tokens.issue(ip, key, now)
-        held, lasts = self._values.answer(request, now)
+        values = self._values
+        refuses = values.held.is_full and values.held.refuses_newcomer(request.key, ip)
+        token = b"" if refuses else self._tokens.issue(ip, key, now)
+        held, lasts = values.answer(request, now)
         answer = self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
-        self._rooms.charge(size, source, len(answer), now)
+        if rooms.budget is not None and not rooms.pays(size, source, len(answer), now):
+            room = rooms.left(size, source, now)
+            answer = self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
+            rooms.charge(size, source, len(answer), now)
         return answer
 
     def put(self, query: Query, request: Put, source: Endpoint, now: float) -> bytes:

@@ -66,6 +66,7 @@ class HeldValues:
         "_shares",
         "_wheel",
         "changed",
+        "is_full",
         "size",
     )
 
@@ -78,6 +79,8 @@ class HeldValues:
         self._wheel: Wheel[KeptValue] = Wheel()
         self.size = 0  # bytes, as the quotas count them
         self.changed = ChangedKeys(2 * policy.values)  # to be saved
+        self.is_full = False  # whether `refuses_newcomer` is worth a call
+        self._note_room()
 
     def __len__(self) -> int:
         """How many values are held, with expired ones that are not swept yet."""
@@ -186,9 +189,7 @@ class HeldValues:
 
         A source with values here may want to renew them, or to replace what is under the key.
         """
-        if len(self._held) < self._policy.values and self.size < self._policy.value_kib * _KIB:
-            return False
-        if self._shares.has_more_than_fair or packed(key) in self._held:
+        if not self.is_full or self._shares.has_more_than_fair or packed(key) in self._held:
             return False
         return source_group(ip) not in self._shares
 
@@ -267,6 +268,7 @@ class HeldValues:
         self._held[key] = held
         self._shares.add(held)
         self.size += held.size
+        self._note_room()
         self._wheel.file(held, min(expires_at, held.replicate_at), now)
         if not restored:
             self.changed.note(key)
@@ -283,7 +285,11 @@ class HeldValues:
         del self._held[held.key]
         self._shares.drop(held)
         self.size -= held.size
+        self._note_room()
         self.changed.note(held.key)
+
+    def _note_room(self) -> None:
+        self.is_full = len(self._held) >= self._policy.values or self.size >= self._policy.value_kib * _KIB
 
     def _bits(self, key: bytes) -> int:
         return (self._own_id ^ unpacked(key)).bit_length()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from dhtd.core.events import ValueSuperseded
 from dhtd.core.ids import Id
@@ -11,6 +12,8 @@ from dhtd.core.records import Immutable, Value, supersedes
 from dhtd.core.storage.held_values import HeldValues, Verify, refusal
 from dhtd.core.storage.outcomes import QuotaReached, Refused, Stored
 from dhtd.core.values.own_values import OwnValues
+
+_NOTHING: Final = (None, 0)
 
 
 class KnownValues:
@@ -34,10 +37,12 @@ class KnownValues:
         """Return what a node is told that asks for a value: see `Found.held`."""
         known = self.get(request.key, now)
         if known is None:
-            return None, 0
+            return _NOTHING
+        if request.seq is None:
+            return known
         value, lasts = known
         seq = 0 if isinstance(value, Immutable) else value.seq
-        return (seq if request.seq is not None and seq <= request.seq else value), lasts
+        return (seq if seq <= request.seq else value), lasts
 
     def put(self, request: Put, ip: bytes, now: float, verify: Verify) -> Stored | QuotaReached | Refused:
         """Hold a value for others: see `HeldValues.put`. An own value counts as held, and gives way as one."""

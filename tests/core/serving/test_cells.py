@@ -67,10 +67,11 @@ def test_cells_know_when_none_will_owe_anything() -> None:
 
 def test_what_is_spare_is_what_a_charge_leaves() -> None:
     cells = make()
-    assert cells.spare(SOURCE, 10.0) == 3
-    cells.charge(SOURCE, 2, 10.0)
-    assert cells.spare(SOURCE, 10.0) == 1
-    assert cells.spare(SOURCE, 12.0) == 2
-    cells.charge(SOURCE, 50, 12.0)
-    assert cells.spare(SOURCE, 12.0) == 0
-    assert cells.spare(SOURCE, 18.0) == 3  # it owes no more than six seconds' worth
+    place = cells.place(SOURCE)
+    assert cells.spare(place, 10.0) == 3
+    cells.charge(place, 2, 10.0)
+    assert cells.spare(place, 10.0) == 1
+    assert cells.spare(place, 12.0) == 2
+    cells.charge(place, 50, 12.0)
+    assert cells.spare(place, 12.0) == 0
+    assert cells.spare(place, 18.0) == 3  # it owes no more than six seconds' worth

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from dhtd.core.codec import Room
-from dhtd.core.policy import DEFAULT
+from dhtd.core.policy import DEFAULT, MAINLINE
+from dhtd.core.serving.byte_budget import ByteBudget
 from dhtd.core.serving.rooms import Rooms
 from tests.core.small import endpoint
 
@@ -23,9 +25,29 @@ def test_a_stranger_gets_thrice_its_query(size: int, room: int) -> None:
 
 
 def test_what_is_kept_for_a_ping_can_be_used() -> None:
-    assert ROOMS.most(60, endpoint(1), 1_200, 0.0) == Room(180)
-    assert ROOMS.most(399, endpoint(1), 1_200, 0.0) == Room(1_197)
-    assert ROOMS.most(399, endpoint(1), 1_000, 0.0) == Room(1_000)
+    assert ROOMS.most(60, 1_200) == Room(180)
+    assert ROOMS.most(399, 1_200) == Room(1_197)
+    assert ROOMS.most(399, 1_000) == Room(1_000)
+    assert ROOMS.most(60, 1_200) is ROOMS.most(60, 1_200)
+
+
+def test_a_budget_pays_for_what_a_query_does_not_allow() -> None:
+    policy = replace(MAINLINE, amplification=4, spare_bytes=9_000.0, spare_bytes_per_source=128.0, spare_burst=2.0)
+    rooms = Rooms(policy, PING, ByteBudget(policy, Random(1), 0.0))
+    assert rooms.most(100, 1_000) == Room(1_000)
+    assert rooms.pays(100, endpoint(1), 400, 0.0)
+    assert rooms.left(100, endpoint(1), 0.0) == Room(656)  # that was no more than four times its query
+    assert not rooms.pays(100, endpoint(1), 657, 0.0)
+    assert rooms.pays(100, endpoint(1), 592, 0.0)
+    assert rooms.left(100, endpoint(1), 0.0) == Room(464)
+    rooms.charge(100, endpoint(1), 400, 0.0)
+    assert rooms.left(100, endpoint(1), 0.0) == Room(464)
+    rooms.charge(100, endpoint(1), 500, 0.0)
+    assert rooms.left(100, endpoint(1), 0.0) == Room(400)
+
+
+def test_without_a_budget_nothing_is_paid() -> None:
+    assert ROOMS.pays(60, endpoint(1), 1_200, 0.0)
 
 
 def test_a_proved_address_gets_a_whole_datagram() -> None:
