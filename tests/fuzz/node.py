@@ -20,6 +20,7 @@ from typing import Final
 
 import msgpack
 
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import (
     Event,
@@ -110,13 +111,26 @@ class World:
     """A node, and the knowledge from its input and output. `invariants` take it for a host of a simulation."""
 
     ahead = 0.0
+    codec: Codec = NativeCodec()
+    policy = DEFAULT
+    here = HERE
+    values: tuple[Value, ...] = VALUES
+    value_keys = VALUE_KEYS
+    ends_within = ENDS_WITHIN
 
     def __init__(self, data: bytes) -> None:
         self.read = Reader(data)
-        self.codec = NativeCodec()
         self.now = 1_000.0
-        self.id, self.endpoint, self.endpoints = OWN, HERE, (HERE,)
-        self.node = Node(OWN, self.codec, rng=Random(7), now=self.now, local=(HERE,), write_ahead=True)
+        self.endpoint, self.endpoints = self.here, (self.here,)
+        self.node = Node(
+            self.first_id(),
+            self.codec,
+            rng=Random(7),
+            now=self.now,
+            policy=self.policy,
+            local=(self.here,),
+            write_ahead=True,
+        )
         self.chosen: list[Chosen] = []  # unwritten holders of own entries
         self.is_disk_slow = False
         self.sent: list[tuple[Query, Endpoint]] = []
@@ -133,6 +147,29 @@ class World:
         """When the node is woken: always when it wants to be."""
         return self.node.poll_timeout()
 
+    @property
+    def own(self) -> Id:
+        """The ID of the node."""
+        return self.node.own_id
+
+    @property
+    def id(self) -> Id:
+        """The same, as `invariants` call it."""
+        return self.node.own_id
+
+    def first_id(self) -> Id:
+        """Return the ID that the node begins with."""
+        return OWN
+
+    def endpoint_of(self, number: int) -> Endpoint:
+        return endpoint(number)
+
+    def id_of(self, number: int) -> Id:
+        return id_of(number)
+
+    def number_at(self, place: Endpoint) -> int:
+        return number_at(place)
+
     def clock(self, now: float) -> float:
         """Return the node's time."""
         return now
@@ -142,12 +179,12 @@ class World:
         for _ in range(OPERATIONS_MAX):
             if self.read.is_over or self.timeouts >= TIMEOUTS_MAX:
                 break
-            self.read.one_of(OPERATIONS)(self)
+            getattr(self, self.read.one_of(OPERATIONS).__name__)()
             self.settle()
         self.timeouts = -100_000  # as many as it takes
         self.is_disk_slow = False
         self.take_all()
-        self.pass_time(ENDS_WITHIN)
+        self.pass_time(self.ends_within)
         assert not self.open, "an operation does not end"
 
     def settle(self) -> None:
@@ -172,10 +209,7 @@ class World:
         while (transmit := self.node.poll_transmit()) is not None:
             query = self.codec.decode(transmit.data)
             assert isinstance(query, Query)
-            assert query.sender == OWN
-            request = query.request
-            longest = 1_250 + len(request.token) if isinstance(request, Put) else DEFAULT.datagram_sent_max
-            assert len(transmit.data) <= longest
+            self.check_sent(query, transmit.data)
             self.sent.append((query, transmit.endpoint))
             self.seen.append(transmit.data)
         while (event := self.node.poll_event()) is not None:
@@ -185,6 +219,12 @@ class World:
             chosen, self.chosen = self.chosen, []
             self.node.publisher.written(chosen, self.now)
             self.take_all()
+
+    def check_sent(self, query: Query, data: bytes) -> None:
+        assert query.sender == self.own
+        request = query.request
+        longest = 1_250 + len(request.token) if isinstance(request, Put) else self.policy.datagram_sent_max
+        assert len(data) <= longest
 
     def take(self, event: Event) -> None:
         if isinstance(event, Unasked):
@@ -252,7 +292,7 @@ class World:
 
     def put(self) -> Put:
         """Return a put of some value. Its token is one for its key, if it has one."""
-        value = self.read.one_of(VALUES)
+        value = self.read.one_of(self.values)
         key = self.codec.key_of(value)
         return Put(key, self.token(key), value, self.read.one_of(_SEQS), self.read.one_of(_LASTS))
 
@@ -270,7 +310,7 @@ class World:
                 body.append([bytes(self.source()) for _ in range(self.read.number() % 9)])
             body.append(bool(self.read.number() % 2))
             if isinstance(query.request, Get):
-                held = self.read.one_of((None, 0, 2, SEQ_MAX, *map(fields_of, VALUES)))
+                held = self.read.one_of((None, 0, 2, SEQ_MAX, *map(fields_of, self.values)))
                 body += [held, self.read.one_of((0, *_LASTS))]
         if isinstance(query.request, Renew):
             body = [self.read.take(8), self.read.one_of((None, 0, 1, 2**32))]
@@ -326,7 +366,7 @@ class World:
 
     def publish(self) -> Handle | None:
         """Put a value, as the daemon does: it has seen that the value is genuine."""
-        value, cas, keep = self.read.one_of(VALUES), self.read.one_of(_SEQS), self.read.number() % 3 > 0
+        value, cas, keep = self.read.one_of(self.values), self.read.one_of(_SEQS), self.read.number() % 3 > 0
         key = self.codec.key_of(value)
         if not self.codec.is_genuine(value):
             return None
@@ -348,7 +388,7 @@ class World:
         """Start it like a daemon, with something to join through and something from an earlier life."""
         for _ in range(self.read.number() % 9):
             contact = Contact(*self.machine())
-            if contact.endpoint != HERE:
+            if contact.endpoint != self.here:
                 self.answered.add(contact)
                 self.node.overlays.restore(contact)
         for _ in range(self.read.number() % 4):
@@ -357,7 +397,7 @@ class World:
             entry = HeldRecord(
                 self.key(),
                 Peer(self.source()),
-                self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry),
+                self.now + min(self.read.one_of(_SPANS), self.policy.store_expiry),
                 3_600,
                 KEPT,
             )
@@ -369,7 +409,7 @@ class World:
                 own_key(self.key(), self.read.one_of(_PORTS)), Contact(*self.machine()), held_until, self.now
             )
         for _ in range(self.read.number() % 4):
-            value, lasts = self.read.one_of(VALUES), self.read.one_of(_LASTS)
+            value, lasts = self.read.one_of(self.values), self.read.one_of(_LASTS)
             key = self.codec.key_of(value)
             if self.codec.is_genuine(value):
                 self.node.values.held.restore(HeldValue(key, value, self.source().ip, self.now + lasts), self.now)
@@ -391,20 +431,20 @@ class World:
         """Return a key. Some are those of the values."""
         number = self.read.number()
         place = number - _FIRST_KEY
-        return VALUE_KEYS[place] if 0 <= place < len(VALUE_KEYS) else id_of(number)
+        return self.value_keys[place] if 0 <= place < len(self.value_keys) else self.id_of(number)
 
     def source(self) -> Endpoint:
-        return endpoint(self.read.number())
+        return self.endpoint_of(self.read.number())
 
     def machine(self) -> tuple[Id, Endpoint]:
         """Return a machine's ID and its endpoint; now and then with another's ID, or the node's own."""
         number, lie = self.read.number(), self.read.number()
-        return OWN if lie == 255 else id_of(lie if lie > 240 else number), endpoint(number)
+        return self.own if lie == 255 else self.id_of(lie if lie > 240 else number), self.endpoint_of(number)
 
     def sender_at(self, to: Endpoint) -> Id:
         """Return the ID of the node that answers there; now and then another one."""
         lie = self.read.number()
-        return OWN if lie == 255 else id_of(lie if lie > 240 else number_at(to))
+        return self.own if lie == 255 else self.id_of(lie if lie > 240 else self.number_at(to))
 
     def token(self, key: Id) -> bytes:
         """Return a token that the node has given for this key, or an invented one."""
@@ -413,7 +453,7 @@ class World:
         return given[choice % len(given)] if given and choice < 240 else bytes([choice]) * 8
 
     def reply(self, query: Query, source: Endpoint, body: object) -> None:
-        observed = HERE if self.read.number() < 200 else self.source()
+        observed = self.here if self.read.number() < 200 else self.source()
         sender = self.codec.traits.keyspace.to_bytes(self.sender_at(source))
         self.deliver(MAGIC + msgpack.packb([REPLY, query.tid, sender, bytes(observed), body]), source)
 
@@ -426,18 +466,22 @@ class World:
             assert self.node.handle_datagram(data, source, self.now) is None
             return
         if isinstance(message, Reply | Error):
-            assert message.sender is not None
-            if source == HERE and message.sender != OWN:
+            if message.sender is None:
+                assert isinstance(message, Error), "an answer without an ID"
+                assert self.node.handle_datagram(data, source, self.now) is None
+                return
+            if source == self.here and message.sender != self.own:
                 return  # only the node is at its own place, and a node elsewhere cannot have seen the query
             if any(query.tid == message.tid and to == source for query, to in self.sent):
                 self.answered.add(Contact(message.sender, source))
         answer = self.node.handle_datagram(data, source, self.now)
         if answer is None:
             return
-        invariants.check_answer(self.codec, DEFAULT, data, answer)
+        invariants.check_answer(self.codec, self.policy, data, answer)
         said = self.codec.decode(answer)
         assert isinstance(said, Reply | Error), "it answers with a query"
-        assert (said.tid, said.sender) == (message.tid, OWN)
+        assert said.tid == message.tid
+        assert said.sender == self.own or (said.sender is None and isinstance(said, Error))
         if isinstance(said, Reply):
             assert isinstance(message, Query)
             self.learn(message, said, source)

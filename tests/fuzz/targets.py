@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz import control, datagram, mainline, node, pkarr, sealed, state
+from tests.fuzz import control, datagram, mainline, mainline_node, node, pkarr, sealed, state
 from tests.fuzz.target import Target
 
 TARGETS: Final[dict[str, Target]] = {
@@ -14,6 +14,7 @@ TARGETS: Final[dict[str, Target]] = {
         mainline.TARGET,
         sealed.TARGET,
         node.TARGET,
+        mainline_node.TARGET,
         control.TARGET,
         state.TARGET,
         pkarr.TARGET,

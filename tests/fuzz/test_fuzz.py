@@ -28,6 +28,7 @@ MUTANTS = {
     "sealed": 500,
     "control": 300,
     "node": 100,
+    "mainline-node": 30,
     "state": 60,
     "pkarr": 300,
 }  # about half a second for each target
@@ -133,10 +134,11 @@ def test_a_daemon_opening_other_keys_is_seen(
         check_all("sealed")
 
 
-def test_a_node_that_takes_any_token_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["node", "mainline-node"])
+def test_a_node_that_takes_any_token_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dhtd.core.serving.tokens.Tokens.is_valid", _take_any)
     with pytest.raises(AssertionError, match="a token is taken that was never given"):
-        check_all("node")
+        check_all(name)
 
 
 # The command
