@@ -104,10 +104,13 @@ class Daemon:
 class Network:
     """Daemons in a directory of their own; leaving it ends them and removes it.
 
-    Each listens on an address of its own in 127/8, so that no port has to be found and no rate limit is shared.
+    Each listens on an address of its own in 127/8, so that no port has to be found and no rate limit is shared. In a
+    namespace, the first three numbers of the addresses may be others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, subnet: str | None = None) -> None:
+        high, low = divmod(os.getpid() % 64_516, 254)  # of two runs at once, each has addresses of its own
+        self.subnet = subnet or f"127.{1 + high}.{1 + low}"
         self.directory = Path(tempfile.mkdtemp(prefix="dhtd-"))
         self.daemons: list[Daemon] = []
 
@@ -194,8 +197,7 @@ class Network:
 
     def _spawn(self, *options: str) -> Daemon:
         number = next(_addresses)
-        high, low = divmod(os.getpid() % 64_516, 254)  # of two runs at once, each has addresses of its own
-        address = f"127.{1 + high}.{1 + low}.{1 + number % 254}"
+        address = f"{self.subnet}.{1 + number % 254}"
         state, socket, log = (self.directory / f"{number}.{suffix}" for suffix in ("db", "sock", "log"))
         fixed = [f"--bind={address}", f"--port={PORT}", f"--state={state}", f"--socket={socket}", "--json"]
         join = [f"--bootstrap={self.daemons[0].endpoint}"] if self.daemons else []

@@ -1,0 +1,45 @@
+"""Where the modules of npm/package-lock.json are: outside the checkout, under the hash of that file.
+
+`python -m tests.mainline.modules` installs them, with npm.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+_PINNED: Final = Path(__file__).parent / "npm"
+_FILES: Final = ("package.json", "package-lock.json")
+
+
+def directory() -> Path:
+    """Return the directory in which they belong; it exists if they are installed."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "dhtd-tests" / sha256((_PINNED / _FILES[-1]).read_bytes()).hexdigest()[:16] / "node_modules"
+
+
+def install() -> None:
+    """Install them where they are missing."""
+    wanted = directory().parent
+    if wanted.exists():
+        return
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=wanted.parent))
+    try:
+        for name in _FILES:
+            shutil.copy(_PINNED / name, made)
+        # No script of a package runs: what needs compiled code brings it along.
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        subprocess.run(command, cwd=made, check=True, stdout=subprocess.DEVNULL)
+        made.rename(wanted)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    install()
