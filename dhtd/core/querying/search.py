@@ -54,6 +54,7 @@ class Search:
         "_opinions",
         "_places",
         "_policy",
+        "_refusals",
         "_region",
         "_thorough",
         "_timeouts",
@@ -79,6 +80,7 @@ class Search:
         self._explorer = Explorer(target, policy)
         self._opinions = Opinions(policy, self.candidates)
         self._region: Region | None = None  # once the nearest crowd: nodes all over it are asked
+        self._refusals = 0
         self._timeouts = 0
 
     def seed(self, contacts: Iterable[Contact]) -> None:
@@ -197,6 +199,7 @@ class Search:
             self._missed_by(candidate)
         candidate.take(Change.FAILED)
         self._timeouts += timeout
+        self._refusals += not timeout
 
     # The result
 
@@ -226,9 +229,12 @@ class Search:
 
     @property
     def is_short(self) -> bool:
-        """Whether fewer than K nodes have answered that would take an entry, since others are full."""
+        """Whether fewer than K nodes have answered that would take a record, since others are full or refuse.
+
+        In the Mainline network, many nodes know nothing of values.
+        """
         full = self.candidates.full
-        return full > 0 and len(self.candidates.that_answered()) - full < self._policy.k
+        return full + self._refusals > 0 and len(self.candidates.that_answered()) - full < self._policy.k
 
     def stats(self) -> SearchStats:
         """Return how the search has gone so far."""

@@ -247,3 +247,18 @@ def test_a_defect_ends_a_placement_as_far_as_it_came() -> None:
     assert bench.event(ValuePut) == ValuePut(op, KEY, replicas(1), asked=2)
     take(bench, first[2])
     assert bench.events() == []
+
+
+def test_nodes_behind_those_without_values_are_asked() -> None:
+    """Many nodes of the Mainline network know nothing of values, and refuse a get."""
+    bench = knowing(*range(1, 8), policy=FEW)
+    _, asked = begun(bench)
+    refused: set[int] = set()
+    while not asked.keys() & {5, 6, 7}:
+        assert asked, "nobody else is asked"
+        refused |= asked.keys()
+        for distance, sent in asked.items():
+            bench.refuse(sent, at(distance))
+        asked = gets(bench)
+    assert refused == {1, 2, 3, 4}
+    assert converge(bench, asked).keys() == {5, 6}
