@@ -547,6 +547,14 @@ def test_status_is_4_outside_of_the_network(state: str, network: str, why: str, 
         assert dht("--socket", fake.path, "status", "-q") == (4, "", "")
 
 
+def test_a_lone_node_of_mainline_is_told_of_routers(dht: Run, home: Path) -> None:
+    answer = {**STATUS, "state": "alone", "network": "mainline"}
+    with FakeDaemon(home / "s", result(answer)) as fake:
+        done = dht("--socket", fake.path, "status")
+    assert done.status == 4
+    assert done.err.endswith("dhtd start --bootstrap, or --public-bootstrap\n")
+
+
 def test_a_quiet_status_says_nothing_at_all(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result(STATUS), result(STATUS)) as fake:
         assert dht("--socket", fake.path, "status", "--quiet") == (0, "", "")

@@ -127,3 +127,9 @@ def test_an_entry_outlives_its_deletion(network: Network) -> None:
     assert other.look_up(HASH) == [f"{one.address}:80"]
     counters = counters_of(other)["queries_received"]
     assert (counters["store"], counters["withdraw"]) == (1, 0)
+
+
+def test_a_lone_node_is_told_of_the_routers(network: Network) -> None:
+    [daemon] = network.start(1, MAINLINE)
+    told = network.dht(daemon, "lookup", HASH, status=4)
+    assert told["error"]["message"].endswith("dhtd start --bootstrap, or --public-bootstrap")

@@ -9,6 +9,7 @@ import typer
 
 from dhtd.cli.output import Failure, JsonOption, Verb, ask, session
 from dhtd.cli.told import Told, shown
+from dhtd.config.networks import MAINLINE
 from dhtd.errors import DaemonUnreachable, NotJoined
 from dhtd.words import count, duration
 
@@ -66,7 +67,10 @@ def status(
 
 def _not_joined(told: Told) -> NotJoined:
     state = told.text("state")
-    return NotJoined(f"this node is not in its network: {_WHY_NOT.get(state, f'its state is {state}')}")
+    why = _WHY_NOT.get(state, f"its state is {state}")
+    if state == "alone" and told.body.get("network") == MAINLINE.name:
+        why += ", or --public-bootstrap"
+    return NotJoined(f"this node is not in its network: {why}")
 
 
 def _lines(told: Told) -> Iterator[str]:

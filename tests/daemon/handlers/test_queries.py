@@ -23,6 +23,7 @@ from dhtd.service.queries import (
     PingResult,
     StoreRequest,
 )
+from dhtd.wire.bep5 import Bep5Codec
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import Seal
 from tests.daemon.handlers.small_daemon import KEY, NOBODY, NOWHERE, daemon, matches, resolving, two
@@ -46,6 +47,12 @@ async def test_nobody_answers_where_nobody_is(autojump_clock: MockClock, tmp_pat
         ):
             with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.9:1729: no dhtd runs there, or one with a net"):
                 await one.ask(request)
+
+
+async def test_a_silent_node_of_mainline_has_no_key(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(Bep5Codec()), tmp_path) as one:
+        with pytest.raises(NoPong, match=r"no node runs there, or a read-only one, or something between drops"):
+            await one.ask(PingRequest(NOBODY))
 
 
 async def test_pinging_ourselves_says_so(
