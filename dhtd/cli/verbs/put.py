@@ -296,9 +296,7 @@ def finish(options: Session, told: Told, wanted: int) -> None:
         options.note("there is no higher seq: no value can ever take the place of this one")
     numbered = "" if seq is None else f"seq {seq}, "
     if holders == 0:
-        options.note(
-            "kept on disk, but no other node holds it yet; put again as soon as one is found: see dht bootstrap"
-        )
+        options.note("kept on disk, but no other node has taken it yet; it is put again until one does: see dht status")
     elif kept:
         options.note(f"{numbered}on {count(holders, 'node')}; kept there until dht delete {told.text('id')}")
     else:

@@ -117,7 +117,7 @@ def test_a_value_that_nobody_holds_yet_is_kept(dht: Run, home: Path) -> None:
     assert done == (
         0,
         f"{ID}\n",
-        "kept on disk, but no other node holds it yet; put again as soon as one is found: see dht bootstrap\n",
+        "kept on disk, but no other node has taken it yet; it is put again until one does: see dht status\n",
     )
 
 
