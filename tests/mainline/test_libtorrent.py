@@ -13,6 +13,7 @@ import pytest
 
 from dhtd.service.entries import ENTER, LOOKUP
 from dhtd.service.values import GET, PUT
+from dhtd.wire.signatures import signed
 from tests.e2e.daemons import DEADLINE, POLL, Daemon, Network
 
 torrents = pytest.importorskip("tests.mainline.torrents", reason="libtorrent is not installed")
@@ -74,6 +75,35 @@ def test_each_gets_what_the_other_puts(network: Network) -> None:
                 *_, got = client.stream(GET, id=key)
             assert got["bencoded"] is (bencoded is not None)
             assert base64.b64decode(got["data"] or "") == (bencoded or value)
+
+
+@pytest.mark.parametrize("salt", [b"", b"news"])
+def test_signed_values_are_newer_on_both_sides(salt: bytes, network: Network) -> None:
+    """Each puts a newer one in place of the value of the other, with one key."""
+    seed = hashlib.sha256(salt).digest()
+    first, second = network.start(2, MAINLINE)
+
+    def got() -> dict[str, Any]:
+        with first.ask() as client:
+            *_, found = client.stream(GET, public_key=ours.public_key.hex(), salt=base64.b64encode(salt).decode())
+        return dict(found)
+
+    with torrents.Torrents(address(6)) as theirs:
+        theirs.join(first.endpoint)
+        theirs.wait_for_nodes(2)
+        ours = signed(seed, salt, 5, b"ours")
+        fields = {"public_key": ours.public_key.hex(), "seq": ours.seq, "signature": ours.signature.hex()}
+        with second.ask() as client:
+            client.ask(
+                PUT,
+                data=base64.b64encode(b"ours").decode(),
+                salt=base64.b64encode(salt).decode(),
+                within_s=DEADLINE,
+                **fields,
+            )
+        assert theirs.get_signed(ours.public_key, salt) == (b"ours", 5)
+        assert theirs.put_signed(seed, b"theirs", salt) >= 2
+        assert (got()["text"], got()["seq"]) == ("theirs", 6)
 
 
 def test_a_daemon_is_the_only_router_of_others(network: Network) -> None:

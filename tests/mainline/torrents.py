@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import warnings
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import libtorrent as lt
+from nacl.signing import SigningKey
 
 from tests.e2e.daemons import DEADLINE, POLL
 from tests.mainline.payload import Payload, magnet
@@ -23,9 +25,15 @@ _TOLD: dict[str, Callable[[Any], tuple[str, Any]]] = {
         str(alert.info_hash),
         [f"{host}:{port}" for host, port in alert.peers()],
     ),
-    "dht_put_alert": lambda alert: (str(alert.target), alert.num_success),
+    "dht_put_alert": lambda alert: (_hex(alert.public_key) if alert.seq else str(alert.target), alert.num_success),
+    "dht_mutable_item_alert": lambda alert: (_hex(alert.key, alert.authoritative), (alert.item, alert.seq)),
     "dht_immutable_item_alert": lambda alert: (str(alert.target), alert.item),
 }
+
+
+def _hex(public_key: Any, is_last: object = True) -> str:
+    """Return the key by which alerts about a signed value are found, once a search is over."""
+    return bytes(public_key).hex() if is_last else ""
 
 
 def session(listen: str, *join: str) -> Any:
@@ -112,6 +120,20 @@ class Torrents:
         """Return the value that never changes under a key."""
         self.session.dht_get_immutable_item(lt.sha1_hash(bytes.fromhex(key)))
         return self._next("dht_immutable_item_alert", key)
+
+    def put_signed(self, seed: bytes, text: bytes, salt: bytes) -> int:
+        """Put a value with the key of a seed, newer than the one that is there; return how many nodes have taken it."""
+        secret = bytearray(hashlib.sha512(seed).digest())
+        secret[0], secret[31] = secret[0] & 0xF8, secret[31] & 0x7F | 0x40  # as Ed25519 has it (RFC 8032)
+        public = bytes(SigningKey(seed).verify_key)
+        self.session.dht_put_mutable_item(bytes(secret), public, text, salt)
+        return int(self._next("dht_put_alert", public.hex()))
+
+    def get_signed(self, public_key: bytes, salt: bytes) -> tuple[Any, int]:
+        """Return the newest value of a public key, and its seq."""
+        self.session.dht_get_mutable_item(public_key, salt)
+        value, seq = self._next("dht_mutable_item_alert", public_key.hex())
+        return value, int(seq)
 
     def _next(self, kind: str, key: str) -> Any:
         return self._wait(lambda: self._taken(kind, key), kind)
