@@ -36,12 +36,14 @@ _BAD_TTL: Final = f"a TTL is a number of seconds from 0 to {TTL_MAX}"
 # A number in the place of a type was to be a TTL.
 _NO_TTL: Final = re.compile(r"unknown rdatatype '-?\d\w*'|TTL should be .*|DNS TTL value .*")
 
+_MALFORMED: Final = "this is not NAME TTL TYPE DATA, or the data are not of the type"
 # What dnspython says, and what tells more.
 _CLEARER: Final = {
     "RR class is not zone's class": "the class of a record is IN, and no other",
     "Missing default TTL value": "the record has no TTL, and none is above it: write one behind its name, or $TTL 300"
     " into the first line",
-    "Text input is malformed.": "this is not NAME TTL TYPE DATA, or the data are not of the type",
+    "Text input is malformed.": _MALFORMED,
+    "generic rdata does not start with \\#": _MALFORMED,
     "add() has non-origin SOA": "a SOA record stands at @ alone",
 }
 
@@ -135,6 +137,13 @@ def _check(transaction: dns.transaction.Transaction, name: dns.name.Name, record
 def _told(error: Exception) -> str:
     """Return what is wrong, in a sentence."""
     said = _PLACE.sub("", str(error))
+    said = "".join(character if character.isprintable() else "?" for character in said)
     if isinstance(error, dns.zonefile.CNAMEAndOtherData):
         return "a name with a CNAME record has no other records"
-    return _BAD_TTL if _NO_TTL.fullmatch(said) else _CLEARER.get(said, said)
+    if _NO_TTL.fullmatch(said):
+        return _BAD_TTL
+    # The data of the record are at fault where dnspython has wrapped another exception.
+    context = error.__context__
+    if context is not None and context.__cause__ is not None:
+        return f"{_MALFORMED}: {said}" if said else _MALFORMED
+    return _CLEARER.get(said, said) or _MALFORMED
