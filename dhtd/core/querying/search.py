@@ -80,8 +80,7 @@ class Search:
         self._explorer = Explorer(target, policy)
         self._opinions = Opinions(policy, self.candidates)
         self._region: Region | None = None  # once the nearest crowd: nodes all over it are asked
-        self._refusals = 0
-        self._timeouts = 0
+        self._refusals = self._timeouts = 0
 
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Add contacts of our own."""
@@ -229,10 +228,7 @@ class Search:
 
     @property
     def is_short(self) -> bool:
-        """Whether fewer than K nodes have answered that would take a record, since others are full or refuse.
-
-        In the Mainline network, many nodes know nothing of values.
-        """
+        """Whether fewer than K nodes have answered that would take a record, since others are full or refuse a find."""
         full = self.candidates.full
         return full + self._refusals > 0 and len(self.candidates.that_answered()) - full < self._policy.k
 
