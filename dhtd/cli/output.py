@@ -17,7 +17,7 @@ from dhtd import __version__
 from dhtd.cli import streams
 from dhtd.cli.streams import put, put_json, say
 from dhtd.cli.told import Told
-from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DhtdError, InternalError, UsageError
+from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, DhtdError, InternalError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,11 +129,17 @@ class Session:
 
     @property
     def network(self) -> str | None:
-        """The network that is named by an option or a variable, or by the name of its instance; None if none is."""
-        from dhtd.config.networks import MAINLINE
+        """The network that is named by an option or a variable, or by the name of its instance; None if none is.
+
+        Raises `ConfigError` for a variable that names no network.
+        """
+        from dhtd.config.networks import MAINLINE, NETWORKS
 
         instance = self._instance or os.environ.get("DHTD_INSTANCE")
-        named = self._network or os.environ.get("DHTD_NETWORK")
+        variable = os.environ.get("DHTD_NETWORK")
+        if variable and variable not in NETWORKS:
+            raise ConfigError(f"DHTD_NETWORK: {variable!r:.80} is none of {', '.join(NETWORKS)}")
+        named = self._network or variable
         return named or (MAINLINE.name if instance == MAINLINE.instance else None)
 
     def key(self, text: str, *, name: bool) -> Key:

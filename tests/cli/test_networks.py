@@ -133,3 +133,11 @@ def test_values_last_as_long_as_the_network_says(id: str, lasting: str, dht: Run
         assert done == (0, f"{id}\n", f"on 1 node; it lasts {lasting}\n")
         done = dht("--socket", home / "s", "delete", id, "--value")
     assert done.err == f"the value is kept no longer; its copies expire within {lasting}, unless others keep it\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["lookup", "wiki"], ["hash", "wiki"], ["enter", "wiki", "80"], ["get", HASH], ["put", "x"], ["info"]]
+)
+def test_a_variable_for_no_network_is_an_error(arguments: list[str], dht: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DHTD_NETWORK", "torrents")
+    assert dht(*arguments) == (2, "", "dht: DHTD_NETWORK: 'torrents' is none of native, mainline\n")
