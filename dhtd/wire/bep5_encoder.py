@@ -31,7 +31,6 @@ from dhtd.wire.bep5_layout import (
 )
 from dhtd.wire.written import Written
 
-_ONE_VALUE_MAX: Final = len(b"6:valuesl18:e") + IPV6_SIZE
 _SAMPLES_MAX: Final = 20  # info hashes in one answer
 _REPLY_SIZE: Final = len(RESULT_HEAD + SENDER_HEAD) + ID_SIZE + len(RESULT_END + REPLY_TAIL)  # of what is always there
 _READ_ONLY: Final = b"2:roi1e"
@@ -90,11 +89,17 @@ class Bep5Encoder:
         issued = b"5:token%d:%b" % (len(token), token) if token else b""
         if not named.endpoints:
             return self._encode_reply(query.tid, sender, observed, nodes + issued)
+        # Mostly, all fits.
+        if not options.scrapes:
+            values = self._fields[len(observed)].of(named.endpoints)
+            answer = self._encode_reply(query.tid, sender, observed, b"%b%b%b" % (nodes, issued, values))
+            if len(answer) <= room.limit:
+                return answer
         left = room.limit - _size(query, observed) - len(nodes) - len(issued)
         if options.scrapes:
             return self._encode_reply(query.tid, sender, observed, nodes + issued, _filters(named, left))
         assert type(request) is FindValue
-        values = self._encode_endpoints(request.key, named, observed, left)
+        values = _some_values(request.key, named, len(observed), left)
         return self._encode_reply(query.tid, sender, observed, b"%b%b%b" % (nodes, issued, values))
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
@@ -161,20 +166,6 @@ class Bep5Encoder:
             self._own_id, self._own = sender, SENDER_HEAD + sender.to_bytes(ID_SIZE, "big")
         ip, size = IP_HEADS[len(observed)], TID_HEADS[len(tid)]
         return b"".join((ip, observed, RESULT_HEAD, before, self._own, result, RESULT_END, size, tid, REPLY_TAIL))
-
-    def _encode_endpoints(self, key: Id, named: Named, observed: Endpoint, room: int) -> bytes:
-        """Return the endpoints of the requester's family, as many as fit into `room` bytes."""
-        size, endpoints = len(observed), named.endpoints
-        if len(endpoints) == 1 and len(endpoints[0]) == size and room >= _ONE_VALUE_MAX:  # as with most keys
-            return b"6:valuesl%d:%be" % (size, endpoints[0])
-        if size * len(endpoints) <= room:  # perhaps all fit
-            wire = self._fields[size].of(key, endpoints)
-            if len(wire) <= room:
-                return wire
-        endpoints = [endpoint for endpoint in endpoints if len(endpoint) == size]
-        most = max(0, room - len(b"6:valuesle")) // (size + len(b"%d:" % size))
-        endpoints = named.choose(key, endpoints, most) if named.choose is not None else endpoints[:most]
-        return _values_of(size, endpoints)
 
     def _arguments(self, request: Request) -> tuple[bytes, bytes]:
         """Return the method of a query, and its arguments behind the sender."""
@@ -244,6 +235,13 @@ def _values_of(size: int, endpoints: Sequence[Endpoint]) -> bytes:
     head = b"%d:" % size
     values = b"".join([head + endpoint for endpoint in endpoints if len(endpoint) == size])
     return b"6:valuesl%be" % values if values else b""
+
+
+def _some_values(key: Id, named: Named, size: int, room: int) -> bytes:
+    """Return as many endpoints of this size as fit into `room` bytes."""
+    endpoints: Sequence[Endpoint] = [endpoint for endpoint in named.endpoints if len(endpoint) == size]
+    most = max(0, room - len(b"6:valuesle")) // (size + len(b"%d:" % size))
+    return _values_of(size, named.choose(key, endpoints, most) if named.choose is not None else endpoints[:most])
 
 
 def _filters(named: Named, room: int) -> bytes:

@@ -33,8 +33,7 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.records import Immutable, Mutable, Value
-from dhtd.wire import native_values
-from dhtd.wire.native_endpoints import EndpointArrays
+from dhtd.wire import native_endpoints, native_values
 from dhtd.wire.native_layout import (
     ENDPOINT_HEADS,
     ERROR,
@@ -63,10 +62,10 @@ from dhtd.wire.native_layout import (
     array_head,
     binary,
 )
+from dhtd.wire.written import Written
 
 _BOOL = (FALSE, TRUE)
 _NO_NODES = 2 * binary(b"")
-_NOBODY = NO_ELEMENTS + FALSE  # under a key
 # The heads of a result with its token: of 4 elements for find_node, 5 for find_value or 6 for get, by the token's size.
 _RESULT_HEADS = {size: [b"%c\xc4%c" % (0x90 | size, token) for token in range(TOKEN_MAX + 1)] for size in (4, 5, 6)}
 _REPLY_SIZE = len(REPLY_HEAD) + TID_SIZE + len(ID_HEAD) + ID_SIZE + 2  # of a reply without its address and result
@@ -90,7 +89,7 @@ class NativeEncoder:
         self._find_node_padding = FIND_NODE_PADDING_DUAL if dual_stack else FIND_NODE_PADDING
         self._sender: Id | None = None  # of the latest answer to a find: nearly always the same node
         self._froms: dict[int, bytes] = {}  # its field, and the head of the observed address, by the size of that
-        self._arrays = EndpointArrays()
+        self._arrays = Written(native_endpoints.array)
 
     def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         """Return the datagram. A find request without a token is padded."""
@@ -132,14 +131,14 @@ class NativeEncoder:
         if sender is not self._sender:
             self._note_sender(sender)
         source, request = self._froms[len(observed)], query.request
-        # The usual case: all contacts fit, and there is nothing else.
-        if others is None and len(packed.wire) <= room.limit - _BESIDE_NODES:
+        # The usual case: all fits, and it is of one family.
+        if others is None:
             if type(request) is FindNode:
-                head = _RESULT_HEADS[4][len(token)]
-                return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, packed.wire, FALSE))
-            if not named.endpoints:
-                head = _RESULT_HEADS[5][len(token)]
-                return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, packed.wire, _NOBODY))
+                head, array = _RESULT_HEADS[4][len(token)], b""
+            else:
+                head, array = _RESULT_HEADS[5][len(token)], self._arrays.of(named.endpoints)
+            if len(packed.wire) + len(array) <= room.limit - _BESIDE_NODES:
+                return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, packed.wire, array, FALSE))
         # 1. The fields that must be there take their part of the room.
         left = room.limit - _REPLY_SIZE - len(observed) - len(token) - _BESIDE_TOKEN
         if type(request) is FindValue:
@@ -150,10 +149,10 @@ class NativeEncoder:
             packed = _cut(query, packed, left)
         left -= len(packed.wire)
         # 3. Endpoints come next, as many as fit.
-        endpoints, array, is_left_out = b"", b"", False
+        array, is_left_out = b"", False
         if type(request) is FindValue:
-            endpoints, array, is_left_out = self._arrays.within(left, request.key, named)
-            left -= len(endpoints)
+            array, is_left_out = native_endpoints.within(left, request.key, named)
+            left -= len(array) - _ARRAY_HEAD_MAX
         # 4. Contacts of the other family fill what is left.
         nodes = packed.wire
         if others is not None:
@@ -161,7 +160,7 @@ class NativeEncoder:
         # 5. `more` needs a token, to ask with. A proved requester had all the room for contacts that there is.
         more = _BOOL[bool(token) and (is_left_out or (is_cut and not room.proved))]
         head = _RESULT_HEADS[5 if type(request) is FindValue else 4][len(token)]
-        return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, nodes, array, endpoints, more))
+        return b"".join((REPLY_HEAD, query.tid, source, observed, head, token, nodes, array, more))
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
         """Return the datagram that answers a find with nothing but a token, and `more`."""

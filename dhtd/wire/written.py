@@ -6,26 +6,27 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import Id, packed
 from dhtd.core.latest import Latest
 
-_KEYS: Final = 128
+_KEYS: Final = 256
 
 
 class Written:
-    """Writes endpoints by a function of the wire. Sequences of endpoints are told apart by what they *are*."""
+    """Writes endpoints by a function of the wire, and remembers what it has made of the latest tuples.
+
+    Sequences are told apart by what they *are*: a tuple that is remembered stays, so nothing else has its `id`.
+    """
 
     def __init__(self, write: Callable[[Sequence[Endpoint]], bytes]) -> None:
         self._write = write
-        self._known: Latest[bytes, tuple[Sequence[Endpoint], bytes]] = Latest(_KEYS)
+        self._known: Latest[int, tuple[Sequence[Endpoint], bytes]] = Latest(_KEYS)
 
-    def of(self, key: Id, endpoints: Sequence[Endpoint]) -> bytes:
-        """Return the wire form of what is under `key`. A tuple of endpoints is never changed, so it is remembered."""
-        found_by = packed(key)
-        known = self._known.get(found_by)
-        if known is not None and known[0] is endpoints:
+    def of(self, endpoints: Sequence[Endpoint]) -> bytes:
+        """Return the wire form of these endpoints."""
+        known = self._known.get(id(endpoints))
+        if known is not None:
             return known[1]
         wire = self._write(endpoints)
-        if type(endpoints) is tuple:
-            self._known[found_by] = endpoints, wire
+        if type(endpoints) is tuple:  # a list could be changed
+            self._known[id(endpoints)] = endpoints, wire
         return wire

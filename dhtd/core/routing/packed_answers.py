@@ -26,7 +26,7 @@ _ADDRESSES: Final = 1_024  # of requesters that are remembered, at most
 class PackedAnswers:
     """The K nearest contacts that are not bad, to any target, for any requester."""
 
-    __slots__ = ("_at", "_k", "_own_networks", "_pack", "_standings", "_table", "_visible", "has_scopes", "nearest")
+    __slots__ = ("_k", "_own_networks", "_pack", "_standings", "_table", "_visible", "at", "has_scopes", "nearest")
 
     def __init__(
         self,
@@ -42,16 +42,16 @@ class PackedAnswers:
         self._pack = pack
         self._own_networks = own_networks
         self.nearest: AnswerCache | None = None  # for all, where there are no scopes; None when the table changes
-        self.has_scopes = False  # whether `packed_for` is to be asked: contacts do not mean the same to all
+        self.has_scopes = False  # contacts do not mean the same to all, so `at` is to be asked instead of `nearest`
         # For requesters of a scope, and whether they are beside us.
         self._visible: dict[tuple[Scope, bool], AnswerCache] = {}
-        self._at: Latest[bytes, AnswerCache] = Latest(_ADDRESSES)  # one of these, by the address of a requester
+        self.at: Latest[bytes, AnswerCache] = Latest(_ADDRESSES)  # one of these, by the address of a requester
 
     def forget(self) -> None:
         """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
         self.nearest = None
         self._visible.clear()
-        self._at.clear()
+        self.at.clear()
 
     def live_in(self, own: tuple[bytes, ...]) -> None:
         """Our own networks are these now."""
@@ -60,33 +60,33 @@ class PackedAnswers:
 
     def packed_closest(self, target: Id) -> PackedContacts:
         """Return the K contacts nearest to `target`, in no order; quickly, if the table has not changed."""
-        nearest = self.nearest
-        if nearest is None:
-            live = self._live()
-            nearest = self.nearest = self._nearest(live)
-            scopes = {scope_of(contact.endpoint) for contact in live}
-            self.has_scopes = not scopes.isdisjoint(_LOCAL) or len(scopes) > 1
-        return nearest.to(target)
+        return (self.nearest or self._for_all()).to(target)
 
     def packed_for(self, other: Endpoint, target: Id) -> PackedContacts:
         """Return what `packed_closest` does, without contacts that mean another machine to `other` than to us."""
-        # 1. Mostly, each contact means the same to all requesters.
-        if self.nearest is None or not self.has_scopes:
-            nodes = self.packed_closest(target)
-            if not self.has_scopes:
-                return nodes
-        # 2. Else choose those that do, once for each scope.
-        return (self._at.get(other[:-2]) or self._visible_at(other)).to(target)
+        return self.nearest_for(other).to(target)
 
-    def _visible_at(self, other: Endpoint) -> AnswerCache:
-        """Return the answers for requesters like this one, and remember them for its address."""
+    def nearest_for(self, other: Endpoint) -> AnswerCache:
+        """Return the answers for a requester at this address, also where `nearest` or `at` has none."""
+        # 1. Mostly, each contact means the same to all requesters.
+        nearest = self.nearest or self._for_all()
+        if not self.has_scopes:
+            return nearest
+        # 2. Else choose those that do, once for each scope.
         scope = scope_of(other), is_beside(other, self._own_networks)
-        nearest = self._visible.get(scope)
-        if nearest is None:
-            visible = [each for each in self._live() if means_the_same(each.endpoint, other, beside_us=scope[1])]
-            nearest = self._visible[scope] = self._nearest(visible)
-        self._at[other[:-2]] = nearest
-        return nearest
+        visible = self._visible.get(scope)
+        if visible is None:
+            seen = [each for each in self._live() if means_the_same(each.endpoint, other, beside_us=scope[1])]
+            visible = self._visible[scope] = self._nearest(seen)
+        self.at[other[:-2]] = visible
+        return visible
+
+    def _for_all(self) -> AnswerCache:
+        live = self._live()
+        self.nearest = self._nearest(live)
+        scopes = {scope_of(contact.endpoint) for contact in live}
+        self.has_scopes = not scopes.isdisjoint(_LOCAL) or len(scopes) > 1
+        return self.nearest
 
     def _live(self) -> Iterable[Contact]:
         """Return the contacts that are not bad."""

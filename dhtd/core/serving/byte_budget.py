@@ -17,38 +17,39 @@ from dhtd.core.serving.cells import Cells
 if TYPE_CHECKING:
     from random import Random
 
-_ALL: Final = 0  # the place of the only cell of the budget for all
 _ADDRESSES: Final = 1_024  # whose cells are remembered, at most
 
 
 class ByteBudget:
     """How many bytes more a stranger may be sent."""
 
-    __slots__ = ("_all", "_by_source", "_places")
+    __slots__ = ("_all_due", "_all_interval", "_burst", "_by_source", "_places")
 
     def __init__(self, policy: Policy, rng: Random, now: float) -> None:
         rate, total = policy.spare_bytes_per_source, policy.spare_bytes
-        self._by_source = Cells(policy.rate_cells, 1 / rate, policy.spare_burst, rng, now)
+        self._burst = policy.spare_burst
+        self._by_source = Cells(policy.rate_cells, 1 / rate, self._burst, rng, now)
         self._places: Latest[bytes, int] = Latest(_ADDRESSES)  # of cells, by address
-        self._all = Cells(1, 1 / total, policy.spare_burst, rng, now)
+        self._all_interval = 1 / total
+        self._all_due = now  # when all bytes that were sent would be within the rate
+
+    def pays(self, source: Endpoint, size: int, now: float) -> bool:
+        """Whether a source may be sent so many bytes more; then they are counted."""
+        all_due = max(now, self._all_due) + size * self._all_interval
+        if all_due - now > self._burst or not self._by_source.takes(self._place(source[:-2]), size, now):
+            return False
+        self._all_due = all_due
+        return True
 
     def spare(self, source: Endpoint, now: float) -> int:
         """Return how many bytes more a source may be sent at once."""
-        return int(min(self._by_source.spare(self._place(source[:-2]), now), self._all.spare(_ALL, now)))
-
-    def pays(self, source: Endpoint, size: int, now: float) -> bool:
-        """Whether so many bytes more are there; then they are counted."""
-        place = self._place(source[:-2])
-        if size > self._by_source.spare(place, now) or size > self._all.spare(_ALL, now):
-            return False
-        self._by_source.charge(place, size, now)
-        self._all.charge(_ALL, size, now)
-        return True
+        of_all = (self._burst - max(0.0, self._all_due - now)) / self._all_interval
+        return int(min(self._by_source.spare(self._place(source[:-2]), now), of_all))
 
     def charge(self, source: Endpoint, size: int, now: float) -> None:
-        """Count so many bytes, even if they are not there."""
+        """Count so many bytes, even if they are not there. Nobody ever owes more than a burst."""
         self._by_source.charge(self._place(source[:-2]), size, now)
-        self._all.charge(_ALL, size, now)
+        self._all_due = min(max(now, self._all_due) + size * self._all_interval, now + self._burst)
 
     def _place(self, ip: bytes) -> int:
         """Return the place of a cell: a keyed hash is dear."""

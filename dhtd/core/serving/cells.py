@@ -43,6 +43,14 @@ class Cells:
         self.settled_at = now + self._allowance + self._interval
         return True
 
+    def takes(self, place: int, queries: int, now: float) -> bool:
+        """Whether so many queries are within the rate of the cell at a place; then they count."""
+        due = max(now, self._due[place]) + queries * self._interval
+        if due - now > self._allowance:
+            return False
+        self._due[place] = due
+        return True
+
     def spare(self, place: int, now: float) -> float:
         """Return how many queries at once are within the rate of the cell at a place."""
         return (self._allowance - max(0.0, self._due[place] - now)) / self._interval

@@ -217,14 +217,14 @@ class Responder:
         if answers is None:
             answers, of_others, own_id = self._answers_by_family[len(source)]
             others = of_others.packed_for(source, target)
-        nearest = answers.nearest
-        packed = answers.packed_for(source, target) if nearest is None or answers.has_scopes else nearest.to(target)
+        nearest = answers.at.get(ip) if answers.has_scopes else answers.nearest
+        packed = (nearest or answers.nearest_for(source)).to(target)
         # 3. A whole datagram, if it is proved. Else the answer is as long as its query allows.
         rooms = self.rooms
         if proved:
             room = rooms.whole
         elif endpoints or query.options is not NO_OPTIONS:
-            room = rooms.most(size, rooms.sent_max)
+            room = rooms.longest or rooms.most(size)
         else:
             room = rooms[size]
         # 4. A token, so that it may store here; none, if its store would be refused.

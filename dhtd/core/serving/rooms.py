@@ -14,7 +14,7 @@ class Rooms(dict[int, Room]):
     `budget`: for what is longer than that, on a wire on which no stranger can prove itself.
     """
 
-    __slots__ = ("_amplification", "_by_limit", "budget", "ping_size", "sent_max", "whole")
+    __slots__ = ("_amplification", "_by_limit", "budget", "longest", "ping_size", "sent_max", "whole")
 
     def __init__(self, policy: Policy, ping_size: int, budget: ByteBudget | None = None) -> None:
         """Begin with none. `ping_size`: bytes of a ping of ours."""
@@ -25,6 +25,8 @@ class Rooms(dict[int, Room]):
         self.ping_size = ping_size
         self.sent_max = policy.datagram_sent_max
         self.whole = Room(policy.datagram_sent_max, proved=True)  # for one that has proved its address
+        # For an answer that has more to say than contacts, where there is a budget: it pays, or the answer is cut.
+        self.longest = None if budget is None else Room(policy.datagram_sent_max)
 
     def __missing__(self, size: int) -> Room:
         """Return the room for an answer to a query of this size."""
@@ -33,12 +35,12 @@ class Rooms(dict[int, Room]):
         room = self[size] = Room(self.sent_max if limit >= self.sent_max else limit - self.ping_size)
         return room
 
-    def most(self, size: int, limit: int) -> Room:
-        """Return the room for an answer that has more to say than contacts: `limit` bytes at most.
+    def most(self, size: int) -> Room:
+        """Return the room for an answer that has more to say than contacts.
 
-        What is kept for a ping is of more use there. Where there is a budget, all of `limit` is there, to be paid for.
+        What is kept for a ping is of more use there.
         """
-        return self._of(limit if self.budget is not None else min(limit, self._amplification * size))
+        return self._of(min(self.sent_max, self._amplification * size))
 
     def pays(self, size: int, source: Endpoint, sent: int, now: float) -> bool:
         """Whether the budget has what an answer of `sent` bytes has more than its query allows; then it is charged."""

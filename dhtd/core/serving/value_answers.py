@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dhtd.core.codec import Codec
+from dhtd.core.codec import Codec, Room
 from dhtd.core.counters import RATE_LIMIT, SIGNATURES, SIGNATURES_PER_SOURCE, Counters
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
@@ -36,10 +36,10 @@ class ValueAnswers:
         "_codec",
         "_counters",
         "_limit",
+        "_longest",
         "_overlays",
         "_rooms",
         "_tokens",
-        "_value_max",
         "_values",
         "_width",
     )
@@ -64,7 +64,7 @@ class ValueAnswers:
         self._tokens = tokens
         self._values = values
         self._width = codec.traits.keyspace.width
-        self._value_max = policy.datagram_value_max
+        self._longest = None if rooms.budget is None else Room(policy.datagram_value_max)
         rate, total = policy.signatures_per_source, policy.signatures
         self._limit = RateLimit(policy, rng, overlays.answers_us, rate=rate, total=total)
 
@@ -81,13 +81,10 @@ class ValueAnswers:
         key, ip = request.key.to_bytes(self._width, "big"), source[:-2]
         proved = request.token is not None and self._tokens.is_valid(request.token, ip, key, now)
         rooms = self._rooms
-        room = rooms.whole if proved else rooms[size] if rooms.budget is None else rooms.most(size, self._value_max)
+        room = rooms.whole if proved else self._longest or rooms[size]
         answers, of_others, own_id = self._answers[len(source)]
-        nearest = answers.nearest
-        if nearest is None or answers.has_scopes:
-            packed = answers.packed_for(source, request.key)
-        else:
-            packed = nearest.to(request.key)
+        nearest = answers.at.get(ip) if answers.has_scopes else answers.nearest
+        packed = (nearest or answers.nearest_for(source)).to(request.key)
         others = None if of_others is None else of_others.packed_for(source, request.key)
         values = self._values
         refuses = values.held.is_full and values.held.refuses_newcomer(request.key, ip)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from dhtd.core.counters import VALUE_KIB, VALUE_KIB_PER_SOURCE, VALUES, VALUES_PER_SOURCE
 from dhtd.core.endpoint import source_group
 from dhtd.core.ids import Id, packed, unpacked
+from dhtd.core.latest import Latest
 from dhtd.core.messages import ERROR_CAS, ERROR_SEQ, Put
 from dhtd.core.policy import Policy
 from dhtd.core.records import Immutable, Mutable, Value, supersedes
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SWEPT: Final = 256  # values that one `sweep` looks at, at most
 _KIB: Final = 1_024
+_READ: Final = 256  # values that are kept unpacked as well: those that were read last
 _NEVER: Final = 2**62  # seconds
 _JITTER: Final = 0.25  # of the time after which a value is replicated: of K holders one comes first
 
@@ -62,6 +64,7 @@ class HeldValues:
         "_held",
         "_own_id",
         "_policy",
+        "_read",
         "_rng",
         "_shares",
         "_wheel",
@@ -77,6 +80,7 @@ class HeldValues:
         self._held: dict[bytes, KeptValue] = {}
         self._shares = ValueShares()
         self._wheel: Wheel[KeptValue] = Wheel()
+        self._read: Latest[bytes, tuple[KeptValue, Value]] = Latest(_READ)
         self.size = 0  # bytes, as the quotas count them
         self.changed = ChangedKeys(2 * policy.values)  # to be saved
         self.is_full = False  # whether `refuses_newcomer` is worth a call
@@ -101,10 +105,13 @@ class HeldValues:
 
     def get(self, key: Id, now: float) -> tuple[Value, int] | None:
         """Return the value under `key`, and for how many seconds it is held yet."""
-        held = self._held.get(packed(key))
+        held = self._held.get(found_by := packed(key))
         if held is None or held.expires_at <= now:
             return None
-        return unpack(held.packed), int(held.expires_at - now)
+        read = self._read.get(found_by)
+        if read is None or read[0] is not held:
+            read = self._read[found_by] = held, unpack(held.packed)
+        return read[1], int(held.expires_at - now)
 
     def renamed(self, own_id: Id) -> None:
         """We have another ID: other values are far from it."""

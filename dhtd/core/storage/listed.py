@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.storage.leases import Entry
 
-KEPT: Final = 256  # keys whose lists are kept, at most: four for each that can be full at once, by the policy
+KEPT: Final = 512  # keys whose lists are kept, at most
 
 
 class Listed(NamedTuple):
@@ -22,18 +22,14 @@ class Listed(NamedTuple):
 NOBODY: Final = Listed((), Scope.PUBLIC, 0.0)
 
 
-def one_listed(entry: Entry, now: float) -> Listed:
-    """Return the endpoint of the only record under a key, if it has not expired: as quickly as a kept list is found."""
-    lease, _, endpoint = entry
-    until = lease.expires_at
-    return Listed((endpoint,), scope_of(endpoint), until) if until > now else NOBODY
-
-
-def several_listed(entries: Iterable[Entry], now: float) -> Listed:
+def list_live(entries: Iterable[Entry], now: float) -> Listed:
     """Return the endpoints of the records that have not expired."""
     live = [(lease.expires_at, endpoint) for lease, _, endpoint in entries if lease.expires_at > now]
     if not live:
         return NOBODY
-    endpoints = tuple(dict.fromkeys(endpoint for _, endpoint in live))
-    scopes = {scope_of(endpoint) for endpoint in endpoints}
-    return Listed(endpoints, scopes.pop() if len(scopes) == 1 else None, min(live)[0])
+    endpoints = tuple(dict.fromkeys([endpoint for _, endpoint in live]))
+    scope = scope_of(endpoints[0])
+    if len(live) == 1:  # as under most keys
+        return Listed(endpoints, scope, live[0][0])
+    one = all(scope_of(endpoint) is scope for endpoint in endpoints)
+    return Listed(endpoints, scope if one else None, min(live)[0])

@@ -33,7 +33,7 @@ from dhtd.core.records import Peer, RecordKey
 from dhtd.core.storage.changed_keys import ChangedKeys
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.core.storage.leases import SESSION_KEPT, Entry, Lease, Reminder, kept
-from dhtd.core.storage.listed import KEPT, NOBODY, Listed, one_listed, several_listed
+from dhtd.core.storage.listed import KEPT, NOBODY, Listed, list_live
 from dhtd.core.storage.outcomes import EVICTED_BY, REFUSED_BY, STORED, QuotaReached, Stored
 from dhtd.core.storage.sources import Crowds, Sources
 from dhtd.core.storage.wheel import Wheel
@@ -74,7 +74,7 @@ class HeldRecords:
         self._wheel: Wheel[Lease | Reminder] = Wheel()
         self._expiring: Lease | Reminder | None = None  # it has expired, and some of its records are dropped already
         self._until = 0.0  # the latest expiry: an object that many leases share
-        self._listed: Latest[bytes, Listed] = Latest(KEPT)  # what is under keys with several records
+        self._listed: Latest[bytes, Listed] = Latest(KEPT)  # what is under the latest keys
         self._seeds: set[bytes] = set()  # records of machines that have all of what the key stands for: key, endpoint
         self._size = 0
         self.filled_at = float("-inf")  # when it was last empty, and took a record
@@ -143,13 +143,13 @@ class HeldRecords:
     # Answers
 
     def listed(self, key: Id, now: float) -> Listed:
-        """Return the endpoints of the peers under `key` that have not expired; those of several in the same list."""
+        """Return the endpoints of the peers under `key` that have not expired: the same list while it is true."""
         held = self._held.get(found_by := packed(key))
-        if held is None or isinstance(held, tuple):
-            return one_listed(held, now) if held is not None else NOBODY
+        if held is None:
+            return NOBODY
         listed = self._listed.get(found_by)
         if listed is None or listed.until <= now:
-            listed = self._listed[found_by] = several_listed(held.values(), now)
+            listed = self._listed[found_by] = list_live(self._records(found_by), now)
         return listed
 
     def get(self, key: Id, now: float) -> list[Endpoint]:

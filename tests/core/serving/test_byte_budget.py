@@ -48,3 +48,13 @@ def test_all_sources_share_a_budget() -> None:
         budget.charge(endpoint(number), 2_000, 0.0)
     assert budget.spare(endpoint(9), 0.0) == 0
     assert budget.spare(endpoint(9), 0.1) == 500
+
+
+def test_what_is_there_is_paid() -> None:
+    budget = make()
+    assert not budget.pays(endpoint(1), 2_001, 0.0)
+    assert budget.pays(endpoint(1), 2_000, 0.0)
+    assert not budget.pays(endpoint(1), 1, 0.0)
+    assert all(budget.pays(endpoint(number), 2_000, 0.0) for number in (2, 3, 4, 5))
+    assert not budget.pays(endpoint(6), 1, 0.0)  # all have had 10,000 bytes
+    assert budget.pays(endpoint(6), 500, 0.1)

@@ -75,3 +75,12 @@ def test_what_is_spare_is_what_a_charge_leaves() -> None:
     cells.charge(place, 50, 12.0)
     assert cells.spare(place, 12.0) == 0
     assert cells.spare(place, 18.0) == 3  # it owes no more than six seconds' worth
+
+
+def test_all_are_taken_or_none() -> None:
+    cells = make()
+    place = cells.place(SOURCE)
+    assert not cells.takes(place, 4, 10.0)
+    assert cells.takes(place, 2, 10.0)
+    assert not cells.takes(place, 2, 10.0)
+    assert cells.spare(place, 10.0) == 1

@@ -25,16 +25,17 @@ def test_a_stranger_gets_thrice_its_query(size: int, room: int) -> None:
 
 
 def test_what_is_kept_for_a_ping_can_be_used() -> None:
-    assert ROOMS.most(60, 1_200) == Room(180)
-    assert ROOMS.most(399, 1_200) == Room(1_197)
-    assert ROOMS.most(399, 1_000) == Room(1_000)
-    assert ROOMS.most(60, 1_200) is ROOMS.most(60, 1_200)
+    assert ROOMS.most(60) == Room(180)
+    assert ROOMS.most(399) == Room(1_197)
+    assert ROOMS.most(401) == Room(1_200)
+    assert ROOMS.most(60) is ROOMS.most(60)
+    assert ROOMS.longest is None
 
 
 def test_a_budget_pays_for_what_a_query_does_not_allow() -> None:
     policy = replace(MAINLINE, amplification=4, spare_bytes=9_000.0, spare_bytes_per_source=128.0, spare_burst=2.0)
     rooms = Rooms(policy, PING, ByteBudget(policy, Random(1), 0.0))
-    assert rooms.most(100, 1_000) == Room(1_000)
+    assert rooms.longest == Room(MAINLINE.datagram_sent_max)
     assert rooms.pays(100, endpoint(1), 400, 0.0)
     assert rooms.left(100, endpoint(1), 0.0) == Room(656)  # that was no more than four times its query
     assert not rooms.pays(100, endpoint(1), 657, 0.0)
