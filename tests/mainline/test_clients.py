@@ -11,7 +11,6 @@ A test whose client is missing says so and is skipped.
 from __future__ import annotations
 
 import time
-from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,19 +131,23 @@ def test_bittorrent_dht_gets_the_newest(network: Network, tmp_path: Path, salt: 
 
 def test_pkarr_resolves_what_we_put(network: Network, tmp_path: Path) -> None:
     daemons = start(network, 3)
-    key = tmp_path / "key"
+    key, zone = tmp_path / "key", tmp_path / "zone"
     key.touch(mode=0o600)
     key.write_text(f"{SEED}\n")
-    answer = {"name": "_service", "type": "TXT", "ttl": 30, "data": "theirs"}
     with NodeClient("pkarr", address(1), daemons[0].endpoint, tmp_path / "client") as client:
-        published = client.call("publish", SEED, [answer])
+        theirs = {"name": "_service", "type": "TXT", "ttl": 30, "data": "theirs"}
+        published = client.call("publish", SEED, [theirs])
         assert published["nodes"] >= 2
         name = published["key"]
         got = network.dht(daemons[1], MAINLINE, "get", f"pk:{name}")
-        assert b64decode(got["data"]).hex() == published["packet"]
-        # The same key signs a newer packet of ours.
-        packet = tmp_path / "packet"
-        packet.write_bytes(b64decode(got["data"]).replace(b"theirs", b"ours!!"))
-        put = network.dht(daemons[2], MAINLINE, "put", "--key", str(key), "--file", str(packet))
+        assert got["dns"]["records"] == [{**theirs, "name": f"_service.{name}.", "data": '"theirs"'}]
+        # The same key signs newer records of ours.
+        zone.write_text("@ 300 A 192.0.2.1\n_service 30 TXT ours\n_http._tcp 60 SRV 1 2 80 @\n")
+        put = network.dht(daemons[2], MAINLINE, "put", "--key", str(key), "--dns", str(zone))
         assert put["seq"] > got["seq"]
-        assert client.call("resolve", name) == [{**answer, "name": f"_service.{name}", "data": "ours!!"}]
+        service = {"priority": 1, "weight": 2, "port": 80, "target": name}
+        assert client.call("resolve", name) == [
+            {"name": name, "type": "A", "ttl": 300, "data": "192.0.2.1"},
+            {"name": f"_service.{name}", "type": "TXT", "ttl": 30, "data": "ours"},
+            {"name": f"_http._tcp.{name}", "type": "SRV", "ttl": 60, "data": service},
+        ]

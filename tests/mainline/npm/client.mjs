@@ -72,13 +72,15 @@ async function pkarr () {
         const packet = { id: 0, type: 'response', flags: 0x8000, answers }
         const signed = SignedPacket.fromPacket(pair, packet)
         const { nodes } = await dht.put(signed.bep44Args())
-        return { key: z32.encode(pair.publicKey), packet: hex(signed.bep44Args().v), nodes: nodes.length }
+        return { key: z32.encode(pair.publicKey), nodes: nodes.length }
       },
       async resolve (key) {
         const found = await dht.get(z32.decode(key), { fullLookup: true })
         if (!found) return null
         const { answers } = SignedPacket.fromBep44Args(found).packet()
-        return answers.map(({ name, type, ttl, data }) => ({ name, type, ttl, data: `${data}` }))
+        return answers.map(({ name, type, ttl, data }) => {
+          return { name, type, ttl, data: Array.isArray(data) ? data.join('') : data } // the strings of a TXT
+        })
       }
     }
   }
