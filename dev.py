@@ -85,6 +85,9 @@ RUNS = {
     "bench hostile": Tool("tests.bench.hostile", "the dearest datagrams"),
     "bench restart": Tool("tests.bench.restart", "starts with keys that collide"),
     "bench republish": Tool("tests.bench.republish", "what contacts that change their IDs have a node send"),
+    "bench lookups-mainline": Tool(
+        "tests.bench.lookups_mainline", "lookups among nodes of libtorrent, a third of them dead, beside its own"
+    ),
     "bench clients": Tool("tests.bench.clients", "clients of Mainline, with dhtd and libtorrent as router", "bench"),
     "profile": Tool("tests.bench.profile", "shows where the time of serving queries goes"),
     "faults": Tool("tests.faults", "seeds faults into a copy of the code, and counts those that the tests catch"),

@@ -41,7 +41,16 @@ def by_kernel(lab: Lab, one: Machine, address: str, other: Machine, other_addres
 
 
 @contextmanager
-def by_hand(lab: Lab, one: Machine, address: str, other: Machine, other_address: str) -> Iterator[tuple[str, str]]:
+def by_hand(
+    lab: Lab,
+    one: Machine,
+    address: str,
+    other: Machine,
+    other_address: str,
+    *,
+    delay: float = DELAY,
+    loss: float = LOSS,
+) -> Iterator[tuple[str, str]]:
     """Yield the names of the ends; raise `LabError` without TUN devices."""
     stop = threading.Event()
     descriptors: list[int] = []
@@ -54,7 +63,7 @@ def by_hand(lab: Lab, one: Machine, address: str, other: Machine, other_address:
             run("ip", "link", "set", name, "netns", machine.name)
             machine.run(f"ip address add {given} dev {name}")
             machine.run(f"ip link set {name} up")
-        carrier = threading.Thread(target=_carry, args=(descriptors[0], descriptors[1], Random(5), stop))
+        carrier = threading.Thread(target=_carry, args=(descriptors[0], descriptors[1], delay, loss, Random(5), stop))
         carrier.start()
         try:
             yield names[0], names[1]
@@ -79,7 +88,7 @@ def _open(name: str) -> int:
     return descriptor
 
 
-def _carry(one: int, other: int, rng: Random, stop: threading.Event) -> None:
+def _carry(one: int, other: int, delay: float, loss: float, rng: Random, stop: threading.Event) -> None:
     """Carry packets both ways until told to stop."""
     on_the_way: list[tuple[float, int, int, bytes]] = []  # time of arrival, number, destination, packet
     numbers = count()
@@ -89,9 +98,9 @@ def _carry(one: int, other: int, rng: Random, stop: threading.Event) -> None:
         now = time.monotonic()
         for descriptor in readable:
             packet = os.read(descriptor, _PACKET_MAX)
-            if rng.random() >= LOSS:
+            if rng.random() >= loss:
                 to = other if descriptor == one else one
-                heapq.heappush(on_the_way, (now + DELAY, next(numbers), to, packet))
+                heapq.heappush(on_the_way, (now + delay, next(numbers), to, packet))
         while on_the_way and on_the_way[0][0] <= now:
             _, _, to, packet = heapq.heappop(on_the_way)
             os.write(to, packet)
