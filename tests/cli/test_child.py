@@ -188,15 +188,20 @@ class Noting(FakeDaemon):
 UNTIL_TOLD = "while ! [ -e {} ]; do sleep 0.01; done"
 
 
-def test_an_entry_is_attached_while_the_command_runs(tmp_path: Path, port: int) -> None:
-    with Noting(tmp_path, result(NODE), result(ENTERED)) as daemon:
+@pytest.mark.parametrize(
+    ("id", "until"),
+    [(ID, "withdrawn when the command ends"), (ID[:40], "not announced again once the command ends")],
+    ids=["native", "mainline"],
+)
+def test_an_entry_is_attached_while_the_command_runs(id: str, until: str, tmp_path: Path, port: int) -> None:
+    with Noting(tmp_path, result(NODE), result({**ENTERED, "id": id})) as daemon:
         script = f"{UNTIL_TOLD.format(daemon.told)}; echo served; exit 3"
-        done = dht_run("--socket", daemon.path, "enter", ID, port, "--", "sh", "-c", script)
+        done = dht_run("--socket", daemon.path, "enter", id, port, "--", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (3, "served\n")
-    assert "on 1 node; published again in 15 min; withdrawn when the command ends" in done.stderr
+    assert f"on 1 node; published again in 15 min; {until}" in done.stderr
     assert [method for method, _ in daemon.requests] == ["node-id", "enter"]
     assert daemon.requests[1][1] | {"within_s": None} == {
-        "id": ID, "port": port, "wait": True, "within_s": None, "attached": True
+        "id": id, "port": port, "wait": True, "within_s": None, "attached": True
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import typer
 
 from dhtd.cli.output import Session
 from dhtd.cli.told import Told
+from dhtd.config.networks import MAINLINE, network_of
 from dhtd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def run(
         if options.json:
             options.show(told, [])
             sys.stdout.flush()
-        options.note(f"{describe(told)}; withdrawn when the command ends")
+        is_withdrawn = network_of(told.text("id")) is not MAINLINE
+        until = "withdrawn when the command ends" if is_withdrawn else "not announced again once the command ends"
+        options.note(f"{describe(told)}; {until}")
 
     with options.client() as client:
         client.ask(NODE_ID)  # without a daemon, the command does not begin
