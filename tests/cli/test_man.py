@@ -23,6 +23,7 @@ from dhtd.cli.pkarr.extra import Got
 from dhtd.cli.verbs.backup import Written
 from dhtd.cli.verbs.completion import Script
 from dhtd.cli.verbs.keys import Shown
+from dhtd.config.networks import MAINLINE
 from dhtd.config.settings import SETTINGS
 from dhtd.control.limits import ControlCounters
 from dhtd.core.counters import Counters
@@ -319,3 +320,24 @@ def test_the_client_examples_work_when_pasted(tmp_path: Path) -> None:
     assert done.returncode == 0, done
     assert f"trying {first.address}:8080\n{first.address}:8080\n" in done.stdout
     assert "dht:" not in done.stderr
+
+
+def test_the_page_of_mainline_has_its_facts() -> None:
+    words = " ".join(re.sub(r"^\.\w+ ", "", page("dht-mainline.7"), flags=re.MULTILINE).split())
+    policy = MAINLINE.policy
+    for fact in (
+        "{}, {} and {}".format(*MAINLINE.routers),
+        f"its port is {MAINLINE.defaults['port']}",
+        f"{policy.rate_limit:.0f} queries a second are answered to a source, and {policy.rate_limit_total:,.0f} to all",
+        f"{policy.pace_burst} queries at once, and then {policy.pace:.0f} a second, go to one public address",
+        f"An answer to a stranger has {policy.amplification} times the bytes of its query",
+        f"{policy.spare_bytes_per_source / 1_024:.0f} KiB a second and source, {policy.spare_bytes / 1_024:.0f} KiB",
+        f"{policy.datagram_sent_max} bytes at most, and {policy.datagram_value_max} with a value",
+        f"not answered within {policy.query_timeout:.0f} seconds",
+        f"every {policy.republish / 60:.0f} minutes, and others forget it after {policy.store_expiry / 60:.0f}",
+        f"Once answers from {policy.id_votes} networks",
+        f"at most every {policy.id_gap / 60:.0f} minutes",
+        f"{policy.sample_keys} keys at most",
+        f"{policy.values:,} of them in all and {policy.values_per_source} of a source",
+    ):
+        assert fact in words, fact
