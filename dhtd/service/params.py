@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from dhtd.core.endpoint import check_port, split_host_port
-from dhtd.core.ids import NATIVE, Id, Keyspace
+from dhtd.core.ids import MAINLINE, NATIVE, Id, Keyspace
 from dhtd.core.names import clean_name
 from dhtd.core.records import DATA_MAX, PUBLIC_KEY_SIZE, SALT_MAX, SEQ_MAX, SIGNATURE_SIZE
 from dhtd.errors import (
@@ -191,7 +191,12 @@ class WatchedId(NamedTuple):
 
 
 def _id(text: str, keyspace: Keyspace) -> Id:
-    return keyspace.parse(text)
+    try:
+        return keyspace.parse(text)
+    except InvalidId as error:
+        if len(text) in {2 * NATIVE.width, 2 * MAINLINE.width} - {2 * keyspace.width}:
+            raise InvalidId(f"{error}: it is an ID of another network than the one of this daemon") from None
+        raise
 
 
 def _wanted_entries(given: list[object], keyspace: Keyspace) -> tuple[WantedEntry, ...]:
