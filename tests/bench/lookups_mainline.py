@@ -105,21 +105,21 @@ def look_up_by_libtorrent(theirs: Torrents, key: str) -> Outcome:
     session = theirs.session
     session.pop_alerts()
     session.dht_get_peers(target)
-    first, peers, seen = None, set(), False
-    while True:
+    first, peers, is_active = None, set(), True
+    while is_active:
         session.post_dht_stats()
-        session.wait_for_alert(_STEP)
-        now = time.monotonic() - begun
-        for alert in session.pop_alerts():
-            if isinstance(alert, lt.dht_get_peers_reply_alert) and alert.info_hash == target and alert.num_peers():
-                first = now if first is None else first
-                peers.update(alert.peers())
-            if isinstance(alert, lt.dht_stats_alert):
-                active = any(each["type"] == "get_peers" for each in alert.active_requests)
-                if seen and not active:
-                    return Outcome(first, now, len(peers))
-                seen = seen or active
-        assert now < DEADLINE, "a search of libtorrent does not end"
+        is_told = False
+        while not is_told:  # each question has one answer, which is not left to the next search
+            session.wait_for_alert(_STEP)
+            now = time.monotonic() - begun
+            for alert in session.pop_alerts():
+                if isinstance(alert, lt.dht_get_peers_reply_alert) and alert.info_hash == target and alert.num_peers():
+                    first = now if first is None else first
+                    peers.update(alert.peers())
+                if isinstance(alert, lt.dht_stats_alert):
+                    is_active, is_told = any(each["type"] == "get_peers" for each in alert.active_requests), True
+            assert now < DEADLINE, "a search of libtorrent does not end"
+    return Outcome(first, time.monotonic() - begun, len(peers))
 
 
 def _figures(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
