@@ -1,4 +1,4 @@
-"""Whom this node serves in the Mainline network, as `--read-only` says.
+"""Which requesters this node serves in the Mainline network, as `--read-only` says.
 
 A node that nobody can reach is of no use as a contact, and its entry in others' tables costs them a timeout each. So by
 default it says that it is read-only once no stranger has reached it for an hour. It goes on to answer its contacts, and

@@ -61,7 +61,7 @@ def given_records(options: Session, path: str, public_key: bytes) -> bytes:
 
     packet = packet_of(text, public_key, called, most_bytes(options))
     if is_empty(packet):
-        options.note(f"{called} has no records: whoever asks for them finds none")
+        options.note(f"{called} has no records: others will find none")
     return packet
 
 

@@ -113,7 +113,7 @@ def test_a_byte_order_mark_is_no_name(dht: Run, home: Path, key: Path, zone: Pat
 def test_a_zone_file_without_records_is_doubted(dht: Run, home: Path, key: Path, zone: Path) -> None:
     zone.write_text("; nothing yet\n")
     done, parameters = put(dht, home, "--dns", zone, "--key", key)
-    assert done.err.startswith(f"{zone} has no records: whoever asks for them finds none\n")
+    assert done.err.startswith(f"{zone} has no records: others will find none\n")
     assert b64decode(parameters["data"]) == packet()
 
 
