@@ -70,8 +70,10 @@ def _ids(families: list[Told]) -> Text:
 
 def _serves(node: Told) -> Text:
     """Say who is answered, where that is not everybody."""
-    serves = node.body.get("serves", "all")
-    return Text("" if serves == "all" else f"read-only: it answers {_SERVES.get(serves, serves)}", style="yellow")
+    serves = node.text("serves")
+    return Text(
+        "" if serves in {"all", "-"} else f"read-only: it answers {_SERVES.get(serves, serves)}", style="yellow"
+    )
 
 
 def _health(node: Told) -> Text:

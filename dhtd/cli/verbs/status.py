@@ -120,7 +120,7 @@ def _place(told: Told) -> str:
     if not places:
         return f"a place that nobody has told it; it listens on {', '.join(told.texts('listening')) or '-'}"
     reach = told.text("reachable")
-    serves = told.body.get("serves", "all")
+    serves = told.text("serves")
     return f"{places}; {_REACH.get(reach, f'reachable: {reach}')}{_SERVES.get(serves, f'; serves {serves}')}"
 
 
