@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.address.reachability import Reachability
@@ -54,6 +54,9 @@ from dhtd.errors import WireError
 
 if TYPE_CHECKING:
     from random import Random
+
+
+_ALL: Final = Serves.ALL  # an attribute of an enumeration is looked up slowly
 
 
 class Node:
@@ -212,7 +215,7 @@ class Node:
                 self.counters.own_id_claimed += 1
             return None
         # 4. Is its source served, and within the limits?
-        if self.gate.serves is not Serves.ALL and self.gate.turns_away(source, now):
+        if self.gate.serves is not _ALL and self.gate.turns_away(source, now):
             self.counters.unserved += 1
             return None
         cap = self._limit.refusal(source, now)
