@@ -30,12 +30,14 @@ from tests.bench.peers.echo import Echo
 from tests.bench.peers.kademlia import Kademlia, Kademlia8
 from tests.bench.peers.libtorrent import Libtorrent
 from tests.bench.peers.opendht import OpenDht
-from tests.bench.peers.peer import OPERATIONS, PORT, Peer, UnexpectedAnswerError
+from tests.bench.peers.peer import FIND_NODE, OPERATIONS, PORT, Peer, UnexpectedAnswerError
 
 PEERS: dict[str, type[Peer]] = {
     kind.name: kind for kind in (Echo, Dhtd, DhtdSealed, DhtdMainline, Libtorrent, OpenDht, Kademlia, Kademlia8)
 }
 SOURCES = 256  # so many that none of them meets a rate limit, and that fifty endpoints are found under a key
+
+Loads = dict[tuple[str, str], dict[int, Measured]]  # by operation and implementation, and by round
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Row:
     per_cpu_s: float  # the median of rounds
     least: float
     most: float
-    to_libtorrent: float | None  # ratios of medians
+    to_libtorrent: float | None  # medians of the ratios of each round
     to_echo: float | None
     to_dhtd: float | None
     lost: int
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _running([kind for kind in chosen if kind.is_there()], rng) as peers:
             addresses = [_address(1 + number // 250, 1 + number % 250) for number in range(options.neighbours)]
             fill([peer for peer in peers if peer.name != Echo.name], addresses, options.fill, rng)
-            rows = list(_rows(_measure(peers, options.rounds, options.queries, options.window, rng)))
+            rows = list(_rows(_measure(peers, options, rng)))
     except (TooShortError, UnexpectedAnswerError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -85,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--neighbours", type=int, default=200, metavar="N", help="nodes that fill the tables (200)")
     parser.add_argument("--fill", type=float, default=40.0, metavar="S", help="seconds in which they do (40)")
     parser.add_argument("--peer", action="append", choices=PEERS, default=[], help="only this one; may be repeated")
+    parser.add_argument(
+        "--operation", action="append", choices=OPERATIONS, default=[], help="only this one; may be repeated"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -101,11 +106,9 @@ def _running(kinds: Sequence[type[Peer]], rng: Random) -> Iterator[list[Peer]]:
         yield peers
 
 
-def _measure(
-    peers: Sequence[Peer], rounds: int, queries: int, window: int, rng: Random
-) -> dict[tuple[str, str], list[Measured]]:
+def _measure(peers: Sequence[Peer], options: argparse.Namespace, rng: Random) -> Loads:
     """Return the loads of each operation and implementation."""
-    found: dict[tuple[str, str], list[Measured]] = {}
+    found: Loads = {}
     with ExitStack() as stack:
         addresses = [_address(9 + number // 250, 1 + number % 250) for number in range(SOURCES)]
         loads = []
@@ -114,13 +117,13 @@ def _measure(
             sources = stack.enter_context(Sources((peer.address, PORT), addresses, peer.tid_size, rng, peer.unseal))
             peer.prepare(sources)
             loads.append((peer, sources))
-        for _ in range(rounds):
-            for operation in OPERATIONS:
+        for turn in range(options.rounds):
+            for operation in options.operation or OPERATIONS:
                 for peer, sources in loads:
                     if operation in peer.operations:
-                        load = _load(peer, operation, sources, queries, window)
+                        load = _load(peer, operation, sources, options.queries, options.window)
                         if load is not None:
-                            found.setdefault((operation, peer.name), []).append(load)
+                            found.setdefault((operation, peer.name), {})[turn] = load
     return found
 
 
@@ -142,27 +145,28 @@ def _load(peer: Peer, operation: str, sources: Sources, queries: int, window: in
     return load
 
 
-def _rows(found: dict[tuple[str, str], list[Measured]]) -> Iterator[Row]:
-    medians = {about: median(load.rate for load in loads) for about, loads in found.items()}
-    echo = next((rate for (_, name), rate in medians.items() if name == Echo.name), None)
+def _rows(found: Loads) -> Iterator[Row]:
     for (operation, name), loads in found.items():
-        rates = [load.rate for load in loads]
-        rate = medians[operation, name]
+        rates = [load.rate for load in loads.values()]
+        to_libtorrent, to_dhtd = (_quotient(loads, found.get((operation, each.name))) for each in (Libtorrent, Dhtd))
+        to_echo = _quotient(loads, found.get((FIND_NODE, Echo.name)))
         yield Row(
             operation,
             name,
-            round(rate),
+            round(median(rates)),
             round(min(rates)),
             round(max(rates)),
-            _quotient(rate, medians.get((operation, Libtorrent.name))),
-            _quotient(rate, echo),
-            _quotient(rate, medians.get((operation, Dhtd.name))),
-            sum(load.lost for load in loads),
+            to_libtorrent,
+            to_echo,
+            to_dhtd,
+            sum(load.lost for load in loads.values()),
         )
 
 
-def _quotient(rate: float, base: float | None) -> float | None:
-    return None if base is None else round(rate / base, 3)
+def _quotient(loads: dict[int, Measured], base: dict[int, Measured] | None) -> float | None:
+    """Return the median of the ratios of each round: what slows the machine down slows down both."""
+    ratios = [load.rate / base[turn].rate for turn, load in loads.items() if turn in base] if base else []
+    return round(median(ratios), 3) if ratios else None
 
 
 def _print(rows: Sequence[Row], options: argparse.Namespace) -> None:

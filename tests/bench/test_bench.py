@@ -62,3 +62,12 @@ def test_a_round_with_wrong_answers_is_left_out(
     output = capsys.readouterr()
     assert output.err == ""
     assert [row["implementation"] for row in json.loads(output.out)["rows"]] == ["echo"]
+
+
+def test_one_operation_may_be_measured_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    load = ["--peer=echo", "--queries=3200", "--fill=0", "--rounds=1", "--json"]
+    assert main([*load, f"--operation={FIND_NODE}"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["operation"], row["to_echo"], row["to_libtorrent"]) == (FIND_NODE, 1.0, None)
+    assert main([*load, "--operation=ping"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == []
