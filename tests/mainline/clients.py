@@ -23,6 +23,13 @@ from tests.mainline.payload import PORT, Payload
 
 DHT_PORT: Final = 6_881
 
+# The program of each kind, and its package in Debian.
+_PROGRAMS: Final = {
+    "transmission": ("transmission-cli", "transmission-cli"),
+    "aria2": ("aria2c", "aria2"),
+    "bittorrent-dht": ("node", "nodejs"),
+    "pkarr": ("node", "nodejs"),
+}
 _NODE_CLIENT: Final = Path(__file__).parent / "npm" / "client.mjs"
 
 
@@ -85,8 +92,12 @@ class Transmission(_Process):
             (home / "dht.dat").write_bytes(bencode.encode(earlier))
         else:
             (home / "dht.bootstrap").write_text(router.replace(":", " ") + "\n")
-        program = find("transmission-cli", "transmission-cli")
-        command = [program, f"--config-dir={home}", f"--download-dir={self.downloads}", f"--port={PORT}"]
+        command = [
+            _program("transmission"),
+            f"--config-dir={home}",
+            f"--download-dir={self.downloads}",
+            f"--port={PORT}",
+        ]
         # With a magnet link it would stop when it has the metadata, and wait for its next search.
         (home / "torrent").write_bytes(payload.metainfo)
         super().__init__([*command, str(home / "torrent")], home, talks=False)
@@ -98,7 +109,7 @@ class Aria2(_Process):
         self.downloads = home
         (home / "torrent").write_bytes(payload.metainfo)
         command = [
-            find("aria2c", "aria2"),
+            _program("aria2"),
             "--no-conf",
             f"--dir={home}",
             f"--interface={address}",
@@ -125,10 +136,8 @@ class NodeClient(_Process):
 
     def __init__(self, kind: str, address: str, router: str, home: Path) -> None:
         home.mkdir()
-        found = modules.directory()
-        if not found.exists():
-            raise MissingClientError(f"npm's {kind} is not installed: python -m tests.mainline.modules")
-        command = [find("node", "nodejs"), str(_NODE_CLIENT), str(found), kind, address, str(DHT_PORT), router]
+        node, found = _program(kind), modules.directory()
+        command = [node, str(_NODE_CLIENT), str(found), kind, address, str(DHT_PORT), router]
         super().__init__(command, home, talks=True)
         self.nodes = 0
 
@@ -159,11 +168,22 @@ class NodeClient(_Process):
         return json.loads(line)
 
 
-def find(program: str, package: str) -> str:
-    """Return the path of a program; raise `MissingClientError`."""
-    found = shutil.which(program)
-    if found is None:
-        raise MissingClientError(f"{program} is not installed: apt-get install {package}")
+def missing(kind: str) -> str | None:
+    """Return why a kind of client cannot run here; None if it can."""
+    program, package = _PROGRAMS[kind]
+    if shutil.which(program) is None:
+        return f"{program} is not installed: apt-get install {package}"
+    if program == "node" and not modules.directory().exists():
+        return f"npm's {kind} is not installed: python -m tests.mainline.modules"
+    return None
+
+
+def _program(kind: str) -> str:
+    """Return the path of a client's program; raise `MissingClientError`."""
+    if (why := missing(kind)) is not None:
+        raise MissingClientError(why)
+    found = shutil.which(_PROGRAMS[kind][0])
+    assert found is not None
     return found
 
 

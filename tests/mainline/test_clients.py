@@ -23,7 +23,7 @@ from tests.netns.lab import LabError
 
 torrents = pytest.importorskip("tests.mainline.torrents", reason="libtorrent is not installed")
 
-from tests.mainline.clients import Aria2, MissingClientError, NodeClient, Transmission  # noqa: E402
+from tests.mainline.clients import Aria2, NodeClient, Transmission, missing  # noqa: E402
 from tests.mainline.payload import PORT, Payload, Peer  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -33,6 +33,11 @@ SEED = "5e" * 32
 OURS, THEIRS = "aa" * 20, "bb" * 20
 
 
+def needs(kind: str) -> pytest.MarkDecorator:
+    why = missing(kind)
+    return pytest.mark.skipif(why is not None, reason=why or "")
+
+
 @pytest.fixture
 def network() -> Iterator[Network]:
     try:
@@ -40,8 +45,6 @@ def network() -> Iterator[Network]:
             yield made
     except LabError as error:
         pytest.skip(f"no network namespace here: {error}")
-    except MissingClientError as error:
-        pytest.skip(str(error))
 
 
 def start(network: Network, many: int) -> list[Daemon]:
@@ -79,6 +82,7 @@ def test_libtorrent_finds_a_payload(network: Network, tmp_path: Path) -> None:
         wait_for(daemons[1], network, payload.info_hash, f"{address(1)}:{torrents.PORT}")
 
 
+@needs("transmission")
 def test_transmission_finds_a_payload(network: Network, tmp_path: Path) -> None:
     with seeded(network, 10, tmp_path) as (daemons, payload):
         known = [daemon.endpoint for daemon in daemons]
@@ -87,6 +91,7 @@ def test_transmission_finds_a_payload(network: Network, tmp_path: Path) -> None:
             wait_for(daemons[1], network, payload.info_hash, f"{address(1)}:{PORT}")
 
 
+@needs("aria2")
 def test_aria2_finds_a_payload(network: Network, tmp_path: Path) -> None:
     with (
         seeded(network, 3, tmp_path) as (daemons, payload),
@@ -96,6 +101,7 @@ def test_aria2_finds_a_payload(network: Network, tmp_path: Path) -> None:
         wait_for(daemons[1], network, payload.info_hash, f"{address(1)}:{PORT}")
 
 
+@needs("bittorrent-dht")
 def test_bittorrent_dht_finds_what_we_enter(network: Network, tmp_path: Path) -> None:
     daemons = start(network, 3)
     with NodeClient("bittorrent-dht", address(1), daemons[0].endpoint, tmp_path / "client") as client:
@@ -106,6 +112,7 @@ def test_bittorrent_dht_finds_what_we_enter(network: Network, tmp_path: Path) ->
             assert network.dht(daemon, "lookup", THEIRS)["peers"] == [f"{address(1)}:4444"]
 
 
+@needs("bittorrent-dht")
 def test_bittorrent_dht_gets_what_we_put(network: Network, tmp_path: Path) -> None:
     daemons = start(network, 3)
     with NodeClient("bittorrent-dht", address(1), daemons[0].endpoint, tmp_path / "client") as client:
@@ -115,6 +122,7 @@ def test_bittorrent_dht_gets_what_we_put(network: Network, tmp_path: Path) -> No
         assert network.dht(daemons[2], MAINLINE, "get", id)["text"] == "from npm"
 
 
+@needs("bittorrent-dht")
 @pytest.mark.parametrize("salt", [(), ("--salt", "news")], ids=["unsalted", "salted"])
 def test_bittorrent_dht_gets_the_newest(network: Network, tmp_path: Path, salt: tuple[str, ...]) -> None:
     daemons, key = start(network, 3), str(tmp_path / "key")
@@ -129,6 +137,7 @@ def test_bittorrent_dht_gets_the_newest(network: Network, tmp_path: Path, salt: 
             assert (got["text"], got["seq"], got["public_key"]) == (text, seq, public_key)
 
 
+@needs("pkarr")
 def test_pkarr_resolves_what_we_put(network: Network, tmp_path: Path) -> None:
     daemons = start(network, 3)
     key, zone = tmp_path / "key", tmp_path / "zone"
