@@ -189,7 +189,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "11 the store is unbounded": (
         Change(
             STORE,
-            "        if self._size >= policy.store_entries:\n            return STORE_ENTRIES\n",
+            "        if self._size >= self._policy.store_entries:\n            return STORE_ENTRIES\n",
             "",
         ),
     ),
