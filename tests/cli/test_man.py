@@ -36,7 +36,7 @@ from dhtd.service.watch import WatchEvent
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.story import Story
-from tests.e2e.daemons import BIN, DEADLINE, Network
+from tests.e2e.daemons import BIN, DEADLINE, Daemon, Network
 
 MAN = Path(__file__).parents[2] / "man"
 PAGES = ("dht.1", "dhtd.8")
@@ -300,26 +300,41 @@ def examples(name: str) -> list[str]:
     return re.findall(r"^\$ (.*)", section(name, "EXAMPLES").replace(r"\e", "\\"), re.MULTILINE)
 
 
+def pasted(lines: list[str], network: Network, daemon: Daemon, where: Path) -> subprocess.CompletedProcess[str]:
+    """Run lines in a shell, for which there is this daemon alone."""
+    env = network.environment()
+    return subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", "\n".join(lines)],
+        env={**env, "DHTD_SOCKET": str(daemon.socket), "PATH": f"{BIN}:{env['PATH']}"},
+        cwd=where,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE,
+    )
+
+
 @pytest.mark.slow
 def test_the_client_examples_work_when_pasted(tmp_path: Path) -> None:
+    once = [line for line in examples("dht.1") if " -- " not in line]  # the others run until their servers end
+    of_mainline = [line for line in once if re.search(r"\b[0-9a-f]{40}\b", line)]
+    assert len(of_mainline) == 2
     with Network() as network:
         first, second = network.start(2)
         network.dht(first, "bootstrap", second.endpoint)
-        once = [line for line in examples("dht.1") if " -- " not in line]  # the others run until their servers end
-        script = "\n".join(once).replace("127.0.0.1:1729", second.endpoint)
-        env = network.environment()
-        done = subprocess.run(
-            ["bash", "-eu", "-o", "pipefail", "-c", script],
-            env={**env, "DHTD_SOCKET": str(first.socket), "PATH": f"{BIN}:{env['PATH']}"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DEADLINE,
-        )
+        lines = [line.replace("127.0.0.1:1729", second.endpoint) for line in once if line not in of_mainline]
+        done = pasted(lines, network, first, tmp_path)
     assert done.returncode == 0, done
     assert f"trying {first.address}:8080\n{first.address}:8080\n" in done.stdout
     assert "dht:" not in done.stderr
+    with Network() as network:
+        first, second = network.start(2, "--network=mainline")
+        enter = next(line for line in of_mainline if "enter" in line)
+        done = pasted([enter], network, second, tmp_path)
+        assert done.returncode == 0, done
+        done = pasted(of_mainline, network, first, tmp_path)
+        assert done.returncode == 0, done
+        assert f"{second.address}:6881\n" in done.stdout
 
 
 def test_the_page_of_mainline_has_its_facts() -> None:
