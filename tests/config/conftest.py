@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,21 +29,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def user(home: Path) -> Configure:
-
-    def write(text: str, name: str = "dhtd.toml") -> Path:
-        path = home / "config" / name
-        path.write_text(text)
-        return path
-
-    return write
+    return partial(_write, home / "config")
 
 
 @pytest.fixture
 def system(home: Path) -> Configure:
+    return partial(_write, home / "system")
 
-    def write(text: str, name: str = "dhtd.toml") -> Path:
-        path = home / "system" / name
-        path.write_text(text)
-        return path
 
-    return write
+def _write(directory: Path, text: str, name: str = "dhtd.toml") -> Path:
+    path = directory / name
+    path.write_text(text)
+    return path

@@ -82,23 +82,13 @@ class MainlineWorld(World):
     here = HERE
     values = VALUES
     value_keys = KEYS
+    first_id = FIRST
+    endpoint_of, id_of, number_at = staticmethod(endpoint), staticmethod(id_of), staticmethod(number_at)
     ends_within = 300.0  # a query has 5 s, and waits for its turn before
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self.owns = {FIRST}
-
-    def first_id(self) -> Id:
-        return FIRST
-
-    def endpoint_of(self, number: int) -> Endpoint:
-        return endpoint(number)
-
-    def id_of(self, number: int) -> Id:
-        return id_of(number)
-
-    def number_at(self, place: Endpoint) -> int:
-        return number_at(place)
 
     def check_sent(self, query: Query, data: bytes) -> None:
         self.owns.add(self.own)

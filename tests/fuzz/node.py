@@ -116,6 +116,8 @@ class World:
     here = HERE
     values: tuple[Value, ...] = VALUES
     value_keys = VALUE_KEYS
+    first_id = OWN  # that the node begins with
+    endpoint_of, id_of, number_at = staticmethod(endpoint), staticmethod(id_of), staticmethod(number_at)
     ends_within = ENDS_WITHIN
 
     def __init__(self, data: bytes) -> None:
@@ -123,7 +125,7 @@ class World:
         self.now = 1_000.0
         self.endpoint, self.endpoints = self.here, (self.here,)
         self.node = Node(
-            self.first_id(),
+            self.first_id,
             self.codec,
             rng=Random(7),
             now=self.now,
@@ -156,19 +158,6 @@ class World:
     def id(self) -> Id:
         """The same, as `invariants` call it."""
         return self.node.own_id
-
-    def first_id(self) -> Id:
-        """Return the ID that the node begins with."""
-        return OWN
-
-    def endpoint_of(self, number: int) -> Endpoint:
-        return endpoint(number)
-
-    def id_of(self, number: int) -> Id:
-        return id_of(number)
-
-    def number_at(self, place: Endpoint) -> int:
-        return number_at(place)
 
     def clock(self, now: float) -> float:
         """Return the node's time."""
