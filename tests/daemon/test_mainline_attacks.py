@@ -107,15 +107,32 @@ def test_many_forged_sources_share_a_budget(node: Node) -> None:
     assert 4 * taken < brought <= 4 * taken + 128 * 1_024 * (20 + 4)
 
 
-def test_a_victim_is_not_pinged_by_its_name(node: Node) -> None:
-    """Queries in the name of one address with many ports have us check who is there: at the pace of one address."""
+def pings_to_the_victim(node: Node, *, refuses: bool) -> int:
+    """Query for a minute in the name of the victim, each time from another port; return how often it was pinged.
+
+    Where it `refuses`, a ping is over at once, and makes room for the next one.
+    """
     sent(node)
     out = 0
     for tick in range(MINUTE * 16):
         node.handle_datagram(packed(b"ping", {}), VICTIM.with_port(1_024 + tick), tick / 16)
         node.handle_timeout(tick / 16)
-        out += sum(endpoint.ip == VICTIM.ip for _, endpoint in sent(node))
-    assert out <= 10 + 2 * MINUTE
+        for data, endpoint in sent(node):
+            out += endpoint.ip == VICTIM.ip
+            if refuses and endpoint.ip == VICTIM.ip:
+                refusal = {b"t": bdecode(data)[b"t"], b"y": b"e", b"e": [202, b"leave me alone"]}
+                node.handle_datagram(bencode(refusal), endpoint, tick / 16)
+    return out
+
+
+def test_a_silent_victim_is_pinged_few_at_a_time(node: Node) -> None:
+    """The half of the pings that anybody may use holds for a timeout each: 8 in 5 seconds."""
+    assert pings_to_the_victim(node, refuses=False) == MINUTE / 5 * 8
+
+
+def test_a_victim_that_refuses_is_pinged_at_a_pace(node: Node) -> None:
+    """Each ping is over at once, so nothing but the pace of one address holds the next one back."""
+    assert 2 * MINUTE <= pings_to_the_victim(node, refuses=True) <= 10 + 2 * MINUTE
 
 
 def answer_all(node: Node, named: tuple[Contact, ...], now: float) -> list[tuple[bytes, Endpoint]]:
