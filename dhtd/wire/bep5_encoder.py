@@ -118,23 +118,22 @@ class Bep5Encoder:
         lasts: int,
         others: PackedContacts | None = None,
     ) -> bytes:
-        """Return the datagram that answers get. A value without room is left out, with all that belongs to it."""
+        """Return the datagram that answers get.
+
+        Contacts make way for a value in a whole datagram. A value without room is left out, with all its fields.
+        """
         nodes = packed.wire
         if query.options is not NO_OPTIONS:
             nodes = _wanted(query, observed, packed, others)
         issued = b"5:token%d:%b" % (len(token), token) if token else b""
-        if held is None:
-            return self._encode_reply(query.tid, sender, observed, nodes + issued)
-        if type(held) is int:
-            return self._encode_reply(query.tid, sender, observed, b"%b3:seqi%de%b" % (nodes, held, issued))
-        if type(held) is Mutable:
-            signed = held.public_key, nodes, held.seq, held.signature, issued, held.data
-            result = b"1:k32:%b%b3:seqi%de3:sig64:%b%b1:v%b" % signed
-        else:
-            assert type(held) is Immutable
-            result = b"%b%b1:v%b" % (nodes, issued, held.data)
-        answer = self._encode_reply(query.tid, sender, observed, result)
-        return answer if len(answer) <= room.limit else self._encode_reply(query.tid, sender, observed, nodes + issued)
+        answer = self._encode_reply(query.tid, sender, observed, _got(held, nodes, issued))
+        if len(answer) <= room.limit or not isinstance(held, Value):
+            return answer
+        if not room.proved:
+            return self._encode_reply(query.tid, sender, observed, _got(None, nodes, issued))
+        # Contacts are to be had from other nodes as well.
+        nodes = _fewer(query, observed, packed, others, room.limit - (len(answer) - len(nodes)))
+        return self._encode_reply(query.tid, sender, observed, _got(held, nodes, issued))
 
     def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
         """Never asked for: this wire has no leases."""
@@ -228,6 +227,26 @@ def _wanted(query: Query, observed: Endpoint, packed: PackedContacts, others: Pa
     other = Family.IPV6 if observed.is_ipv4 else Family.IPV4
     beside = others.wire if others is not None and other in families else b""
     return own + beside if observed.is_ipv4 else beside + own
+
+
+def _fewer(query: Query, observed: Endpoint, packed: PackedContacts, others: PackedContacts | None, room: int) -> bytes:
+    """Return as many contacts as fit into `room` bytes: those of one family, of its own if the query wants that."""
+    families = query.options.families
+    chosen = packed if families is None or observed.family in families else others
+    if chosen is None or not chosen.contacts:
+        return b""
+    each = ID_SIZE + len(chosen.contacts[0].endpoint)
+    return _packed(chosen.contacts[: max(0, room - len(b"6:nodes6000:")) // each]).wire
+
+
+def _got(held: Value | int | None, nodes: bytes, issued: bytes) -> bytes:
+    """Return the fields of an answer to get behind our ID."""
+    if type(held) is Mutable:
+        signed = held.public_key, nodes, held.seq, held.signature, issued, held.data
+        return b"1:k32:%b%b3:seqi%de3:sig64:%b%b1:v%b" % signed
+    if type(held) is Immutable:
+        return b"%b%b1:v%b" % (nodes, issued, held.data)
+    return nodes + issued if held is None else b"%b3:seqi%de%b" % (nodes, held, issued)
 
 
 def _values_of(size: int, endpoints: Sequence[Endpoint]) -> bytes:

@@ -1,8 +1,8 @@
 """Bytes for strangers beyond what their queries allow, on a wire on which no query can prove its sender (BEP 5).
 
 An answer to a forged query goes to a victim. So it is `amplification` times its query at most, and what is longer comes
-out of a budget: a small one for each source, so that one victim gets little, and one for all. Contacts and a token are
-always sent, and charged. Endpoints and values have to fit.
+out of a budget: a small one for each source, so that one victim gets little, and one for all. A token and some contacts
+are always sent. Further contacts, endpoints and values have to fit.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ wire on which an answer cannot say that it is cut, an empty one would seem whole
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from dhtd.core.codec import NOTHING, Codec, Named
@@ -240,9 +241,8 @@ class Responder:
         answer = self._codec.encode_found(query, own_id, source, issued, packed, room, named, others)
         # 6. What is longer than its query allows is paid for, or left out.
         if rooms.budget is not None and not rooms.pays(size, source, len(answer), now):
-            room = rooms.left(size, source, now)
-            answer = self._codec.encode_found(query, own_id, source, issued, packed, room, named, others)
-            rooms.charge(size, source, len(answer), now)
+            encode = partial(self._codec.encode_found, query, own_id, source, issued)
+            return rooms.afford(size, source, packed, lambda fewer, room: encode(fewer, room, named), self._codec, now)
         return answer
 
     def _choose(self, key: Id, endpoints: Sequence[Endpoint], most: int) -> Sequence[Endpoint]:

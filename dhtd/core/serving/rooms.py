@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dhtd.core.codec import Room
+from collections.abc import Callable
+
+from dhtd.core.codec import Codec, PackedContacts, Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import Policy
 from dhtd.core.serving.byte_budget import ByteBudget
@@ -47,17 +49,29 @@ class Rooms(dict[int, Room]):
         more = sent - self._amplification * size
         return self.budget is None or more <= 0 or self.budget.pays(source, more, now)
 
-    def left(self, size: int, source: Endpoint, now: float) -> Room:
-        """Return the room for an answer that the budget has not paid for."""
-        assert self.budget is not None
-        return self._of(self._amplification * size + self.budget.spare(source, now))
+    def afford(
+        self,
+        size: int,
+        source: Endpoint,
+        packed: PackedContacts,
+        encode: Callable[[PackedContacts, Room], bytes],
+        codec: Codec,
+        now: float,
+    ) -> bytes:
+        """Return an answer that the budget has not paid for as a whole, cut to what there is; it is charged for that.
 
-    def charge(self, size: int, source: Endpoint, sent: int, now: float) -> None:
-        """Charge the budget for what an answer has more than its query allows, even if that is not there."""
+        `encode` makes it of contacts and a room. Contacts of one family may be too long as well: the farthest go.
+        """
         assert self.budget is not None
-        more = sent - self._amplification * size
+        room = self._of(self._amplification * size + self.budget.spare(source, now))
+        answer = encode(packed, room)
+        while len(answer) > room.limit and packed.contacts:
+            packed = codec.pack_contacts(packed.contacts[:-1])
+            answer = encode(packed, room)
+        more = len(answer) - self._amplification * size
         if more > 0:
             self.budget.charge(source, more, now)
+        return answer
 
     def _of(self, limit: int) -> Room:
         return self._by_limit.get(limit) or self._by_limit.setdefault(limit, Room(limit))

@@ -64,7 +64,8 @@ class ValueAnswers:
         self._tokens = tokens
         self._values = values
         self._width = codec.traits.keyspace.width
-        self._longest = None if rooms.budget is None else Room(policy.datagram_value_max)
+        # For an answer to anybody where there is a budget, which pays: no second query would bring what is left out.
+        self._longest = None if rooms.budget is None else Room(policy.datagram_value_max, proved=True)
         rate, total = policy.signatures_per_source, policy.signatures
         self._limit = RateLimit(policy, rng, overlays.answers_us, rate=rate, total=total)
 
@@ -92,9 +93,10 @@ class ValueAnswers:
         held, lasts = values.answer(request, now)
         answer = self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
         if rooms.budget is not None and not rooms.pays(size, source, len(answer), now):
-            room = rooms.left(size, source, now)
-            answer = self._codec.encode_got(query, own_id, source, token, packed, room, held, lasts, others)
-            rooms.charge(size, source, len(answer), now)
+            encode = partial(self._codec.encode_got, query, own_id, source, token)
+            return rooms.afford(
+                size, source, packed, lambda fewer, room: encode(fewer, room, held, lasts), self._codec, now
+            )
         return answer
 
     def put(self, query: Query, request: Put, source: Endpoint, now: float) -> bytes:

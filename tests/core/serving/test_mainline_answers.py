@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from bencode2 import bdecode, bencode
 
 from dhtd.core.address.reachability import Reach
 from dhtd.core.endpoint import Endpoint, Family
@@ -13,8 +14,9 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Query
 from dhtd.core.node import Node
 from dhtd.core.policy import MAINLINE
-from dhtd.core.records import Immutable
+from dhtd.core.records import SEQ_MAX, Immutable, Mutable
 from dhtd.core.serving.gate import Serves
+from dhtd.core.storage.held_values import HeldValue
 from dhtd.wire import bep33
 from tests.core.mainline import CODEC, KEY, POLICY, announce, answered, key, make, packed, result
 
@@ -200,6 +202,50 @@ def test_a_long_value_comes_out_of_the_budget() -> None:
     assert 5 <= len(given) <= 10
     assert given == some[: len(given)]
     assert size_of(node, query, public(2), 10.0) <= MAINLINE.datagram_value_max
+
+
+@pytest.mark.parametrize("families", [(Family.IPV4,), (Family.IPV6,), tuple(Family)])
+@pytest.mark.parametrize("args", [{}, {b"want": [b"n4", b"n6"]}, {b"want": [b"n6"]}, {b"want": [b"n4"]}])
+def test_contacts_make_way_for_the_longest_value(families: tuple[Family, ...], args: dict[bytes, object]) -> None:
+    """A signed value of 1000 bytes, 8 contacts of IPv6 and a token are more than a datagram may have."""
+    node = make(POLICY, *families)
+    for family in families:
+        known(node, family)
+    value = Mutable(bytes(32), b"", SEQ_MAX, b"996:" + bytes(996), bytes(64))
+    node.values.known.held.restore(HeldValue(CODEC.key_of(value), value, bytes(4), 7_200.0), 0.0)
+    for source in (STRANGER, STRANGER6):
+        if source.family in families:
+            found = answered(node, packed(b"get", {b"target": KEYSPACE.to_bytes(CODEC.key_of(value)), **args}), source)
+            assert found is not None
+            assert {b"v", b"k", b"seq", b"sig", b"token"} <= found[b"r"].keys()
+            assert len(bencode(found)) <= MAINLINE.datagram_value_max
+            named = len(found[b"r"].get(b"nodes", b"")) // 26 + len(found[b"r"].get(b"nodes6", b"")) // 38
+            wanted = args.get(b"want", [b"n4", b"n6"])
+            assert isinstance(wanted, list)
+            assert named >= 5 or not set(wanted) & {b"n4" if each is Family.IPV4 else b"n6" for each in families}
+
+
+MINIMAL = bencode({b"t": b"a", b"y": b"q", b"q": b"get", b"a": {b"id": bytes(20), b"target": bytes(20)}})
+BOTH = MINIMAL.replace(b"e1:q", b"4:wantl2:n42:n6ee1:q")
+
+
+SHORTEST = [MINIMAL.replace(b"3:get", b"1:x"), BOTH.replace(b"3:get", b"1:x")]
+
+
+@pytest.mark.parametrize("query", [MINIMAL, BOTH, *SHORTEST], ids=["get", "both", "unknown", "unknown, both"])
+@pytest.mark.parametrize("source", [STRANGER, STRANGER6], ids=str)
+def test_contacts_are_within_the_budget_too(query: bytes, source: Endpoint) -> None:
+    node = make(replace(POLICY, rate_limit=0.0, rate_limit_total=0.0), *Family)
+    for family in Family:
+        known(node, family)
+    own = b"nodes" if source is STRANGER else b"nodes6"
+    brought = 0
+    for _ in range(400):
+        answer = node.handle_datagram(query, source, 50.0)
+        assert answer is not None
+        assert len(bdecode(answer)[b"r"][own]) >= 5 * (26 if source is STRANGER else 38)
+        brought += len(answer)
+    assert brought <= 400 * 4 * len(query) + POLICY.spare_bytes_per_source * POLICY.spare_burst
 
 
 @pytest.mark.parametrize("is_read_only", [0, 1])

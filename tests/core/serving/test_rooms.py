@@ -7,13 +7,15 @@ from random import Random
 
 import pytest
 
-from dhtd.core.codec import Room
+from dhtd.core.codec import PackedContacts, Room
 from dhtd.core.policy import DEFAULT, MAINLINE
 from dhtd.core.serving.byte_budget import ByteBudget
 from dhtd.core.serving.rooms import Rooms
-from tests.core.small import endpoint
+from tests.core.mainline import CODEC
+from tests.core.small import contact, endpoint
 
 PING = 50
+CONTACTS = [contact(number) for number in range(8)]
 ROOMS = Rooms(replace(DEFAULT, amplification=3, datagram_sent_max=1_200), PING)
 
 
@@ -37,14 +39,31 @@ def test_a_budget_pays_for_what_a_query_does_not_allow() -> None:
     rooms = Rooms(policy, PING, ByteBudget(policy, Random(1), 0.0))
     assert rooms.longest == Room(MAINLINE.datagram_sent_max)
     assert rooms.pays(100, endpoint(1), 400, 0.0)
-    assert rooms.left(100, endpoint(1), 0.0) == Room(656)  # that was no more than four times its query
     assert not rooms.pays(100, endpoint(1), 657, 0.0)
     assert rooms.pays(100, endpoint(1), 592, 0.0)
-    assert rooms.left(100, endpoint(1), 0.0) == Room(464)
-    rooms.charge(100, endpoint(1), 400, 0.0)
-    assert rooms.left(100, endpoint(1), 0.0) == Room(464)
-    rooms.charge(100, endpoint(1), 500, 0.0)
-    assert rooms.left(100, endpoint(1), 0.0) == Room(400)
+    assert not rooms.pays(100, endpoint(1), 465, 0.0)
+    assert rooms.pays(100, endpoint(1), 464, 0.0)
+
+
+def test_what_a_budget_does_not_pay_for_is_cut() -> None:
+    policy = replace(MAINLINE, amplification=4, spare_bytes=9_000.0, spare_bytes_per_source=128.0, spare_burst=2.0)
+    rooms, near = Rooms(policy, PING, ByteBudget(policy, Random(1), 0.0)), CODEC.pack_contacts(CONTACTS)
+    given: list[tuple[int, int]] = []
+
+    def encode(packed: PackedContacts, room: Room) -> bytes:
+        given.append((len(packed.contacts), room.limit))
+        return bytes(min(room.limit, 400 if given[0][1] == 656 else 0) + 20 * len(packed.contacts))
+
+    # 1. There is enough for all contacts, and they are charged.
+    assert len(rooms.afford(100, endpoint(1), near, encode, CODEC, 0.0)) == 560
+    assert given == [(8, 656)]
+    # 2. There is not, so the farthest go.
+    given.clear()
+    assert len(rooms.afford(5, endpoint(1), near, encode, CODEC, 0.0)) == 100
+    assert given == [(8, 116), (7, 116), (6, 116), (5, 116)]
+    # 3. Nothing is left.
+    given.clear()
+    assert rooms.afford(0, endpoint(1), near, encode, CODEC, 0.0) == b""
 
 
 def test_without_a_budget_nothing_is_paid() -> None:
