@@ -124,6 +124,7 @@ class Session:
         self._instance = instance
         self._network = network
         self._implied: str | None = None  # the network that the arguments are of
+        self._is_checked = False  # whether the daemon is known to be in the network that is named
         self._timeout = timeout
         self.json = json
 
@@ -182,7 +183,28 @@ class Session:
             start += f" --network {MAINLINE.name}"
         if self._instance is not None:
             start += f" --instance {self._instance}"
+        self._check_network(path, start)
         return path, self._timeout, start
+
+    def _check_network(self, path: Path, start: str) -> None:
+        """Raise `UsageError` if a socket or an instance names a daemon of another network than the named one.
+
+        Without the check, a value or a name could end up in the wrong network.
+        """
+        from dhtd.config.networks import MAINLINE, NATIVE, NETWORKS
+        from dhtd.control.client import Client
+        from dhtd.service.node import STATUS
+
+        named = self._network or os.environ.get("DHTD_NETWORK")
+        if not named or self._is_checked or path.stem == NETWORKS[named].instance:
+            return
+        with Client(path, self._timeout, start) as client:
+            told = client.ask(STATUS).get("network")
+        self._is_checked = True
+        network = MAINLINE.name if told == MAINLINE.name else NATIVE.name
+        if network != named:
+            by = "DHTD_NETWORK" if self._network is None else "--network"
+            raise UsageError(f"the daemon at {path} is in the {network} network, and {by} says {named}")
 
     def show(self, told: Told, lines: Iterable[str], client: Client | None = None) -> None:
         """Print a result as one JSON object or as lines, and hint at a daemon of another version."""

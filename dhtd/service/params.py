@@ -195,7 +195,8 @@ def _id(text: str, keyspace: Keyspace) -> Id:
         return keyspace.parse(text)
     except InvalidId as error:
         if len(text) in {2 * NATIVE.width, 2 * MAINLINE.width} - {2 * keyspace.width}:
-            raise InvalidId(f"{error}: it is an ID of another network than the one of this daemon") from None
+            reason = "it is an ID of another network than the one of this daemon. For a name, say dht --network as well"
+            raise InvalidId(f"{error}: {reason}") from None
         raise
 
 

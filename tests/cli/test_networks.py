@@ -61,6 +61,34 @@ def test_a_named_socket_is_asked_in_any_case(dht: Run, home: Path) -> None:
     assert fake.requests == [("lookup", {"id": HASH})]
 
 
+@pytest.mark.parametrize(("told", "named"), [("open", "mainline"), ("private", "mainline"), ("mainline", "native")])
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_daemon_of_another_network_is_refused(
+    told: str, named: str, by: str, dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value must not end up in the wrong network, nor a watch at the wrong daemon."""
+    options = ["--network", named] if by == "option" else []
+    if by == "variable":
+        monkeypatch.setenv("DHTD_NETWORK", named)
+    socket, network = socket_of(home, "lab"), "mainline" if told == "mainline" else "native"
+    answers = [result({"network": told})] * 3
+    with FakeDaemon(socket, *answers) as fake:
+        for place in (["--instance", "lab"], ["--socket", socket]):
+            done = dht(*place, *options, "put", "hello")
+            says = f"{'--network' if options else 'DHTD_NETWORK'} says {named}"
+            assert done == (2, "", f"dht: the daemon at {socket} is in the {network} network, and {says}\n")
+        assert dht("--socket", socket, *options, "watch", "wiki").status == 2
+    assert fake.requests == [("status", {})] * 3
+
+
+@pytest.mark.parametrize(("told", "named"), [("open", "native"), ("private", "native"), ("mainline", "mainline")])
+def test_a_daemon_of_the_named_network_is_asked(told: str, named: str, dht: Run, home: Path) -> None:
+    id = {"native": ID, "mainline": HASH}[named]
+    with FakeDaemon(home / "s", result({"network": told}), found(id)) as fake:
+        assert dht("--socket", home / "s", "--network", named, "lookup", id).out == "192.0.2.1:80\n"
+    assert [method for method, _ in fake.requests] == ["status", "lookup"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
