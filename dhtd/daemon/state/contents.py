@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
+from dhtd.config.networks import NETWORKS
 from dhtd.core.ids import Keyspace
 from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.connection import StateConnection
@@ -176,9 +177,10 @@ class StateContents(StateConnection):
         if not isinstance(bits, int):
             raise DamagedError("it does not say how wide its IDs are")
         if bits != self._keyspace.bits:
+            names = (f"say --network {each.name}, or " for each in NETWORKS.values() if each.keyspace.bits == bits)
             raise StateError(
                 f"the state file {self.path} is of a network whose IDs have {bits} bits, not {self._keyspace.bits}:"
-                " give this daemon a file of its own with --instance or --state"
+                f" {next(names, '')}give this daemon a file of its own with --instance or --state"
             )
 
     def _complaint(self, connection: sqlite3.Connection, version: int) -> str | None:

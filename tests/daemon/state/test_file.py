@@ -22,6 +22,7 @@ from typing import IO
 
 import pytest
 
+from dhtd.config import networks
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import LEASE_MAX, SESSION_SIZE, Contact
@@ -249,9 +250,19 @@ def test_a_keyspace_of_its_own_is_kept_apart(path: Path) -> None:
     with closing(StateFile.open(path, Keyspace(7))) as file:
         assert file.load().node_id == 127
     before = path.read_bytes()
-    with pytest.raises(StateError, match=r"default\.db is of a network whose IDs have 7 bits, not 256: .*--state"):
+    with pytest.raises(StateError, match=r"default\.db is of a network whose IDs have 7 bits, not 256: give .*--state"):
         StateFile.open(path)
     assert (path.read_bytes(), names(path)) == (before, ["default.db"])
+
+
+@pytest.mark.parametrize("ours", [networks.NATIVE, networks.MAINLINE])
+def test_the_network_of_a_file_is_named(ours: networks.Network, path: Path) -> None:
+    """A user who forgets the --network of an instance is told."""
+    [other] = [each for each in networks.NETWORKS.values() if each is not ours]
+    StateFile.open(path, other.keyspace).close()
+    bits = f"{other.keyspace.bits} bits, not {ours.keyspace.bits}"
+    with pytest.raises(StateError, match=rf"have {bits}: say --network {other.name}, or give this daemon a file"):
+        StateFile.open(path, ours.keyspace)
 
 
 def test_calls_may_come_from_any_thread(path: Path) -> None:
