@@ -56,6 +56,8 @@ class Traits:
     - `tells_lasts`: a put, and an answer with a value, say for how long it is held. On other wires only its owner puts
       it again, since nobody else knows for how long.
     - `id_rule`: how IDs follow from addresses, where they do.
+    - `is_public`: the wire is that of a network of strangers. It has well-known routers, nodes that answer nobody, and
+      no keys.
     - `wrap` makes the data of a record of what a user gives, and `unwrap` is the way back; None where there is none.
     """
 
@@ -66,6 +68,7 @@ class Traits:
     tells_more: bool
     tells_lasts: bool = True
     id_rule: IdRule | None = None
+    is_public: bool = False
     wrap: Callable[[bytes], bytes] = _as_it_is
     unwrap: Callable[[bytes], bytes | None] = _as_it_is
 

@@ -24,6 +24,7 @@ TRAITS: Final = Traits(
     tells_more=False,
     tells_lasts=False,
     id_rule=IdRule(bep42.id_at, bep42.suits),
+    is_public=True,
     wrap=bep5_values.wrapped,
     unwrap=bep5_values.unwrapped,
 )

@@ -106,7 +106,7 @@ class Handlers(ABC):
             where = self.texts(joins[:SHOWN])
             return f"this node is still alone: nobody has answered at {where}. See dht status, or dht bootstrap"
         if not known:
-            return NO_PEERS if self._node.codec.traits.id_rule is None else f"{NO_PEERS}, or --public-bootstrap"
+            return f"{NO_PEERS}, or --public-bootstrap" if self._node.codec.traits.is_public else NO_PEERS
         return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"
 
 

@@ -132,7 +132,7 @@ class Queries(Handlers):
         if all(len(overlay.state.table) and not overlay.is_connected for overlay in networks):
             by = "" if len(networks) == len(self._node.overlays.own_ids) else f" by {networks[0].family}"
             return f"nobody answers this node{by} at the moment, see dht status"
-        if self._node.codec.traits.id_rule is not None:
+        if self._node.codec.traits.is_public:
             return "no node runs there, or a read-only one, or something between drops its datagrams"
         key = "with a network key" if self._driver.seal is None else "without our network key, or with another time"
         return f"no dhtd runs there, or one {key}, or something between drops its datagrams"

@@ -11,8 +11,11 @@ import trio
 from trio.testing import MockClock
 
 from dhtd.core.address.external_address import ExternalAddress
+from dhtd.core.codec import IdRule
+from dhtd.core.ids import Id
 from dhtd.daemon.handlers.queries import HEAD_START
-from dhtd.errors import Busy, InvalidEndpoint, NoPong, PeerRefused
+from dhtd.errors import Busy, InvalidEndpoint, NoPeers, NoPong, PeerRefused
+from dhtd.service.entries import LookupRequest
 from dhtd.service.node import BootstrapRequest
 from dhtd.service.queries import (
     FindNodeRequest,
@@ -23,7 +26,7 @@ from dhtd.service.queries import (
     PingResult,
     StoreRequest,
 )
-from dhtd.wire.bep5 import Bep5Codec
+from dhtd.wire.bep5 import TRAITS, Bep5Codec
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import Seal
 from tests.daemon.handlers.small_daemon import KEY, NOBODY, NOWHERE, daemon, matches, resolving, two
@@ -49,10 +52,18 @@ async def test_nobody_answers_where_nobody_is(autojump_clock: MockClock, tmp_pat
                 await one.ask(request)
 
 
-async def test_a_silent_node_of_mainline_has_no_key(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async with daemon(Wire(Bep5Codec()), tmp_path) as one:
+@pytest.mark.parametrize("id_rule", [TRAITS.id_rule, None])
+async def test_nobody_there_is_said_for_mainline(
+    id_rule: IdRule | None, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """What may be there has nothing to do with a rule for IDs."""
+    codec = Bep5Codec()
+    codec.traits = replace(TRAITS, id_rule=id_rule)
+    async with daemon(Wire(codec), tmp_path) as one:
         with pytest.raises(NoPong, match=r"no node runs there, or a read-only one, or something between drops"):
             await one.ask(PingRequest(NOBODY))
+        with pytest.raises(NoPeers, match=r", or --public-bootstrap$"):
+            await one.ask(LookupRequest(Id(1)))
 
 
 async def test_pinging_ourselves_says_so(
