@@ -61,6 +61,10 @@ class Farewell:
         body = {"error": error_body(outcome)} if isinstance(outcome, DhtdError) else {"result": outcome}
         _write_at_once(self._descriptor, encode({"id": self._id, **body}))
 
+    def close(self) -> None:
+        """Close the connection, where the process goes on without the daemon."""
+        os.close(self._descriptor)
+
 
 def send_at_once(stream: trio.SocketStream, error: DhtdError, id: object = None) -> None:
     """Send as much as there is room for, without waiting: the client has to go."""

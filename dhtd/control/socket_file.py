@@ -74,6 +74,10 @@ class ControlSocket:
         self.listening = _make(self._path, self.group, self._group_name, patience=0.0)
         self._identity = _identity(self._path)
 
+    def desert(self) -> None:
+        """Leave the file where it is, as a process that is killed does."""
+        self._identity = None
+
     def remove(self) -> None:
         """Remove the file, unless another daemon made a new one."""
         if self._identity is not None and _identity(self._path) == self._identity:
@@ -110,6 +114,10 @@ def _make(path: Path, gid: int | None, group: str | None, patience: float = _TUR
 
 
 def _bind(listening: socket.socket, path: Path) -> None:
+    if os.uname().sysname == "Linux":  # the file of a socket has the mode of the socket, less the mask
+        os.fchmod(listening.fileno(), 0o600)
+        listening.bind(str(path))
+        return
     # The mask is that of the whole process. No other thread makes a file now that more people should read.
     before = os.umask(0o177)
     try:

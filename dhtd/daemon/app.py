@@ -6,8 +6,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -66,13 +66,11 @@ class Ready:
     pid: int
 
 
-def run(
-    settings: Settings,
-    announce: Callable[[Ready], None],
-    reload: Callable[[], Settings],
-    *,
-    change_network: bool = False,
-) -> None:
+Announce = Callable[[Ready], None]
+Reload = Callable[[], Settings]
+
+
+def run(settings: Settings, announce: Announce, reload: Reload, *, change_network: bool = False) -> None:
     """Run a daemon until SIGTERM, SIGINT or a client ends it; return once its state is saved.
 
     `announce` is called when it is ready, `reload` on SIGHUP. `change_network`: see `network_mark`.
@@ -83,21 +81,9 @@ def run(
     log_module.catch_the_rest()
     signals.watch()
     try:
-        keys = key_file.read_all(settings.network_key, os.environ)
-        network = NETWORKS[settings.network]
-        with closing(StateFile.open(settings.state, network.keyspace)) as state_file:
-            _say(state_file)  # before anything else can fail: the next start finds nothing wrong with the file
-            with (
-                open_sockets(settings.bind, settings.port) as udp_sockets,
-                ControlSocket(settings.socket, settings.socket_group) as control,
-                closing(Links()) as links,  # which hears of what changes from now on
-            ):
-                if control.notice is not None:
-                    log.warning("%s", control.notice)
-                network_mark.claim(state_file, keys, change=change_network)
-                daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, network.policy), control, links)
-                signals.last_words = daemon.say_last_words
-                daemon.run(signals, announce, reload)
+        with opened(settings, change_network=change_network) as daemon:
+            signals.last_words = daemon.say_last_words
+            daemon.run(signals, announce, reload)
     except DhtdError as error:
         raise as_lack(error) or error from error
     except Exception as error:
@@ -110,6 +96,24 @@ def run(
         log_module.flush()
         signals.unwatch()
         signals.die()
+
+
+@contextmanager
+def opened(settings: Settings, *, change_network: bool = False) -> Iterator[Daemon]:
+    """Yield a daemon with its state file and its sockets, which are closed when the context ends."""
+    keys = key_file.read_all(settings.network_key, os.environ)
+    network = NETWORKS[settings.network]
+    with closing(StateFile.open(settings.state, network.keyspace)) as state_file:
+        _say(state_file)  # before anything else can fail: the next start finds nothing wrong with the file
+        with (
+            open_sockets(settings.bind, settings.port) as udp_sockets,
+            ControlSocket(settings.socket, settings.socket_group) as control,
+            closing(Links()) as links,  # which hears of what changes from now on
+        ):
+            if control.notice is not None:
+                log.warning("%s", control.notice)
+            network_mark.claim(state_file, keys, change=change_network)
+            yield Daemon(settings, keys, state_file, UdpSockets(udp_sockets, network.policy), control, links)
 
 
 def _say(state_file: StateFile) -> None:
@@ -125,7 +129,11 @@ def _last_words() -> None:
 
 
 class Daemon:
-    """One node with everything around it."""
+    """One node with everything around it.
+
+    Without signals to obey, it is a guest in a process of others: then it leaves the service manager and the garbage
+    collector alone. See `Guest`.
+    """
 
     def __init__(
         self,
@@ -157,14 +165,15 @@ class Daemon:
         own, keyspace = OwnEntries(self._driver, saver, self._guards), self._driver.node.codec.traits.keyspace
         self._declaring = Declaring(own, self._driver.labels, keyspace)
         self._reloading = Reloading(settings, self._driver, saver, self._hosts, self._declaring)
-        self._farewells: list[Farewell] = []
+        self.farewells: list[Farewell] = []
+        self._is_guest = False
         self._running = trio.CancelScope()
         self._is_stopping = trio.Event()
         self._terminal = Terminal()
         self._listening = Listening(control.listening)
         self._socket_complaint = ""
 
-    def run(self, signals: Signals, announce: Callable[[Ready], None], reload: Callable[[], Settings]) -> None:
+    def run(self, signals: Signals, announce: Announce, reload: Reload) -> None:
         """Serve until somebody or something ends it; then save, whatever it was.
 
         Saving is not a part of `serve`: that may have failed as a whole.
@@ -180,33 +189,39 @@ class Daemon:
             outcome = lack or InternalError("a defect in dhtd has ended it; the log has the details")
         signals.watch()
         try:
-            in_another_thread(lambda: self._saver.save_now(self._driver.node))
+            in_another_thread(self.save)
         except DhtdError as error:
             outcome = error
         except Exception:
             log.exception("the state could not be saved: a defect in dhtd")
             outcome = InternalError("a defect in dhtd has kept the state from being saved; the log has the details")
-        for farewell in self._farewells:
+        for farewell in self.farewells:
             farewell.say(outcome)
         signals.final_status = outcome.exit_status if isinstance(outcome, DhtdError) else EXIT_DONE
         signals.last_words = self._control.remove
         if isinstance(outcome, DhtdError):
             raise outcome
 
+    def save(self) -> None:
+        """Save the state. It must not be served any more."""
+        self._saver.save_now(self._driver.node)
+
     def say_last_words(self) -> None:
         """Do the little that can be done before the process ends without having saved."""
         _last_words()
         self._control.remove()
 
-    async def serve(self, signals: Signals, announce: Callable[[Ready], None], reload: Callable[[], Settings]) -> None:
-        """Serve until a signal says to stop, perhaps one that has come already, or a client does."""
+    async def serve(self, signals: Signals | None, announce: Announce, reload: Reload) -> None:
+        """Serve until a signal says to stop, perhaps one that has come already, or a client does, or `stop`."""
+        self._is_guest = signals is None
         trio.socket.set_custom_hostname_resolver(SystemResolver())
         driver, persist = self._driver, self._driver.defects.persist
-        with self._running, signals.watched():
+        with self._running, nullcontext() if signals is None else signals.watched():
             async with trio.open_nursery() as nursery:
                 handler = Handler(driver, self._saver, self._guards, self._report)
-                obey = partial(self._obey, signals, reload, nursery)
-                nursery.start_soon(persist, "signals could not be obeyed", obey)
+                if signals is not None:
+                    obey = partial(self._obey, signals, reload, nursery)
+                    nursery.start_soon(persist, "signals could not be obeyed", obey)
                 nursery.start_soon(driver.run)
                 nursery.start_soon(persist, "nobody could be told that this node stops", self._end)
                 nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
@@ -223,12 +238,13 @@ class Daemon:
                 nursery.start_soon(persist, "clients could not be served", partial(self._serve, handler))
                 nursery.start_soon(persist, "the control socket could not be kept", self._keep_socket)
                 announce(self._ready())
-                notify("READY=1")
+                self._notify("READY=1")
 
     async def _restore_rest(self, driver: Driver) -> None:
         """Restore what is left of the state. It is here to stay, so the garbage collector need not look at it again."""
         await self._saver.restore_rest(driver)
-        gc.freeze()
+        if not self._is_guest:
+            gc.freeze()
 
     async def _serve(self, handler: Handler) -> None:
         await serve(
@@ -242,12 +258,12 @@ class Daemon:
             keyspace=self._driver.node.codec.traits.keyspace,
         )
 
-    async def _obey(self, signals: Signals, reload: Callable[[], Settings], nursery: trio.Nursery) -> None:
+    async def _obey(self, signals: Signals, reload: Reload, nursery: trio.Nursery) -> None:
         """Obey one signal after the other; the second one to end is obeyed by `signals` itself."""
         while True:
             number = await signals.receive()
             if number != signal.SIGHUP:
-                self._stop(f"on {signal.Signals(number).name}; a second signal does not wait")
+                self.stop(f"on {signal.Signals(number).name}; a second signal does not wait")
             elif not self._stop_without_terminal():
                 self._renew_socket()
                 nursery.start_soon(self._look_at_terminal)
@@ -261,7 +277,7 @@ class Daemon:
     def _stop_without_terminal(self) -> bool:
         """Stop if the terminal that the daemon was started on is gone; return whether it is."""
         if self._terminal.is_gone:
-            self._stop("because its terminal was closed")
+            self.stop("because its terminal was closed")
             return True
         return False
 
@@ -287,14 +303,28 @@ class Daemon:
             self._listening.replace(self._control.listening)
 
     def _stop_for(self, farewell: Farewell) -> None:
-        self._farewells.append(farewell)
-        self._stop("because a client asks for it")
+        self.farewells.append(farewell)
+        self.stop("because a client asks for it")
 
-    def _stop(self, why: str) -> None:
+    def stop(self, why: str) -> None:
+        """Have it say goodbye, and end `serve`."""
         if not self._is_stopping.is_set():
             log.info("stopping %s", why)
-            notify("STOPPING=1")
+            self._notify("STOPPING=1")
             self._is_stopping.set()
+
+    def vanish(self) -> None:
+        """End `serve` at once, as if the process was killed: nobody is told, and the socket's file stays."""
+        self._control.desert()
+        self._running.cancel()
+
+    async def joined(self) -> None:
+        """Wait until this node has joined its network."""
+        await self._driver.joined.wait()
+
+    def _notify(self, state: str) -> None:
+        if not self._is_guest:
+            notify(state)
 
     async def _end(self) -> None:
         """Once it is to stop, say goodbye, and end everything."""

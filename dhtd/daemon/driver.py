@@ -113,6 +113,7 @@ class Driver:
         self.wall = wall  # seconds since the epoch
         self.turned_at: dict[Family, float] = {}  # when each network was last joined, or lost
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
+        self.joined = trio.Event()  # set when a network is joined for the first time
         self.unwritten: list[Chosen] = []  # see `Publisher.poll_unwritten`; the saver takes them
         self.has_unwritten = trio.Event()  # set when there are some; the saver replaces it
         self._operations: dict[Handle, Listener] = {}
@@ -269,6 +270,7 @@ class Driver:
         match event:
             case Joined(contacts, family):
                 self.turned_at[family] = self.clock()
+                self.joined.set()
                 log.info("joined the %s network: %s", family, count(contacts, "contact"))
             case Renamed(family, own_id):
                 id = self.node.codec.traits.keyspace.format(own_id)
