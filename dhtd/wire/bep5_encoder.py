@@ -12,6 +12,7 @@ from typing import Final
 from dhtd.core.codec import NOTHING, Named, PackedContacts, Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint, Family
 from dhtd.core.ids import MAINLINE, Id
+from dhtd.core.latest import Latest
 from dhtd.core.messages import NO_OPTIONS, Contact, FindNode, FindValue, Get, Options, Ping, Put, Query, Request, Store
 from dhtd.core.records import Immutable, Mutable, Value
 from dhtd.wire import bep33
@@ -32,6 +33,8 @@ from dhtd.wire.bep5_layout import (
 from dhtd.wire.written import Written
 
 _SAMPLES_MAX: Final = 20  # info hashes in one answer
+_SCRAPED: Final = 64  # keys whose filters are remembered
+_FILTERS_SIZE: Final = 2 * (len(b"4:BFpe256:") + bep33.SIZE)
 _REPLY_SIZE: Final = len(RESULT_HEAD + SENDER_HEAD) + ID_SIZE + len(RESULT_END + REPLY_TAIL)  # of what is always there
 _READ_ONLY: Final = b"2:roi1e"
 _NOT_HERE: Final = "a wire without leases has no such answer"
@@ -44,6 +47,7 @@ class Bep5Encoder:
         self._want = b"4:wantl2:n42:n6e" if dual_stack else b""
         self._own_id: Id | None = None  # of the latest answer: nearly always the same node
         self._own = b""  # its field
+        self._filters: Latest[bytes, tuple[tuple[tuple[Endpoint, ...], frozenset[Endpoint]], bytes]] = Latest(_SCRAPED)
         self._fields = {size: Written(partial(_values_of, size)) for size in (IPV4_SIZE, IPV6_SIZE)}
 
     def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
@@ -90,15 +94,16 @@ class Bep5Encoder:
         if not named.endpoints:
             return self._encode_reply(query.tid, sender, observed, nodes + issued)
         # Mostly, all fits.
-        if not options.scrapes:
+        if not options.scrapes and len(named.endpoints) * len(observed) < room.limit:
             values = self._fields[len(observed)].of(named.endpoints)
             answer = self._encode_reply(query.tid, sender, observed, b"%b%b%b" % (nodes, issued, values))
             if len(answer) <= room.limit:
                 return answer
+        assert type(request) is FindValue
         left = room.limit - _size(query, observed) - len(nodes) - len(issued)
         if options.scrapes:
-            return self._encode_reply(query.tid, sender, observed, nodes + issued, _filters(named, left))
-        assert type(request) is FindValue
+            filters = self._filters_of(request.key, named) if left >= _FILTERS_SIZE else b""
+            return self._encode_reply(query.tid, sender, observed, nodes + issued, filters)
         values = _some_values(request.key, named, len(observed), left)
         return self._encode_reply(query.tid, sender, observed, b"%b%b%b" % (nodes, issued, values))
 
@@ -158,6 +163,14 @@ class Bep5Encoder:
         error = b"1:eli%de%be" % (code, string(text.encode()))
         # The keys are sorted: e, ip, t.
         return b"".join((b"d", error, ip[1:], b"1:t", TID_HEADS[len(tid)], tid, ERROR_TAIL))
+
+    def _filters_of(self, key: Id, named: Named) -> bytes:
+        """Return the filters of a scrape. A thousand endpoints take a millisecond, so the latest are remembered."""
+        found_by, counted = MAINLINE.to_bytes(key), (tuple(named.endpoints), frozenset(named.seeds))
+        known = self._filters.get(found_by)
+        if known is None or known[0] != counted:
+            known = self._filters[found_by] = counted, _filters(*counted)
+        return known[1]
 
     def _encode_reply(self, tid: bytes, sender: Id, observed: Endpoint, result: bytes, before: bytes = b"") -> bytes:
         """Return a reply; the fields in `result` come behind our ID, and those `before` come before it."""
@@ -263,13 +276,11 @@ def _some_values(key: Id, named: Named, size: int, room: int) -> bytes:
     return _values_of(size, named.choose(key, endpoints, most) if named.choose is not None else endpoints[:most])
 
 
-def _filters(named: Named, room: int) -> bytes:
-    """Return the two filters of a scrape, of peers and of seeds, if there is room for them."""
-    if room < 2 * (len(b"4:BFpe256:") + bep33.SIZE):
-        return b""
-    seeds = frozenset(named.seeds)
-    peers = bep33.filter_of(endpoint[:-2] for endpoint in named.endpoints if endpoint not in seeds)
-    return b"4:BFpe256:%b4:BFsd256:%b" % (peers, bep33.filter_of(seed[:-2] for seed in seeds))
+def _filters(endpoints: Sequence[Endpoint], seeds: frozenset[Endpoint]) -> bytes:
+    """Return the two filters of a scrape, of peers and of seeds."""
+    of_peers = bep33.filter_of(endpoint[:-2] for endpoint in endpoints if endpoint not in seeds)
+    of_seeds = bep33.filter_of(endpoint[:-2] for endpoint in endpoints if endpoint in seeds)
+    return b"4:BFpe256:%b4:BFsd256:%b" % (of_peers, of_seeds)
 
 
 def _sampled(named: Named, room: int) -> tuple[bytes, bytes]:

@@ -37,7 +37,7 @@ class Asides:
             return self._sampled(now) if options.samples else named
         if not isinstance(request, FindValue) or not (options.scrapes or options.no_seeds):
             return named
-        seeds = frozenset(self._store.seeds(request.key))
+        seeds = self._store.seeds(request.key)
         if options.scrapes:
             return named._replace(seeds=seeds)
         return named._replace(endpoints=[endpoint for endpoint in named.endpoints if endpoint not in seeds])
@@ -46,6 +46,6 @@ class Asides:
         """Return some keys with records here. They are the same for all, so that nobody learns more by asking twice."""
         keys = self._store.keys()
         if now >= self._until:
-            some = self._rng.sample(keys, min(len(keys), self._policy.sample_keys))
+            some = self._rng.sample(list(keys), min(len(keys), self._policy.sample_keys))
             self._keys, self._until = [unpacked(key) for key in some], now + self._policy.sample_interval
         return Named(sample=Sample(self._keys, len(keys), int(self._until - now)))

@@ -20,7 +20,7 @@ if each record of the full key, or of the full store, has a source of its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, KeysView
 from math import floor
 from typing import Final
 
@@ -35,6 +35,7 @@ from dhtd.core.storage.held_record import HeldRecord
 from dhtd.core.storage.leases import SESSION_KEPT, Entry, Lease, Reminder, kept
 from dhtd.core.storage.listed import KEPT, NOBODY, Listed, list_live
 from dhtd.core.storage.outcomes import EVICTED_BY, REFUSED_BY, STORED, QuotaReached, Stored
+from dhtd.core.storage.seeds import Seeds
 from dhtd.core.storage.sources import Crowds, Sources
 from dhtd.core.storage.wheel import Wheel
 
@@ -75,7 +76,7 @@ class HeldRecords:
         self._expiring: Lease | Reminder | None = None  # it has expired, and some of its records are dropped already
         self._until = 0.0  # the latest expiry: an object that many leases share
         self._listed: Latest[bytes, Listed] = Latest(KEPT)  # what is under the latest keys
-        self._seeds: set[bytes] = set()  # records of machines that have all of what the key stands for: key, endpoint
+        self._seeds = Seeds()
         self._size = 0
         self.filled_at = float("-inf")  # when it was last empty, and took a record
         self.changed = ChangedKeys(2 * policy.store_entries)  # to be saved
@@ -94,9 +95,9 @@ class HeldRecords:
         """Whether some session has this record here, expired or not."""
         return any(entry[2] == record_key.place for entry in self._records(record_key.packed_key))
 
-    def keys(self) -> list[bytes]:
-        """Return the packed keys with held records."""
-        return list(self._held)
+    def keys(self) -> KeysView[bytes]:
+        """Return the packed keys with held records: what there is at each moment."""
+        return self._held.keys()
 
     # Stores and renewals
 
@@ -109,9 +110,7 @@ class HeldRecords:
         """
         seconds = lease if session else int(self._policy.store_expiry)
         outcome = self._hold(packed(key), endpoint, kept(session), seconds, now)
-        self._seeds.discard(packed(key) + endpoint)
-        if is_seed and isinstance(outcome, Stored):
-            self._seeds.add(packed(key) + endpoint)
+        (self._seeds.add if is_seed and isinstance(outcome, Stored) else self._seeds.discard)(packed(key), endpoint)
         return outcome
 
     def restore(self, held: HeldRecord, now: float) -> Stored | QuotaReached:
@@ -156,10 +155,9 @@ class HeldRecords:
         """Return them as a list."""
         return list(self.listed(key, now).endpoints)
 
-    def seeds(self, key: Id) -> list[Endpoint]:
-        """Return the endpoints of the peers under `key` that have all of what it stands for."""
-        found_by = packed(key)
-        return [endpoint for _, _, endpoint in self._records(found_by) if found_by + endpoint in self._seeds]
+    def seeds(self, key: Id) -> Collection[Endpoint]:
+        """Return the endpoints of the peers under `key` that have all of what it stands for, expired or not."""
+        return self._seeds.of(packed(key))
 
     def held(self, key: Id) -> list[HeldRecord]:
         """Return the records under `key`."""
@@ -318,7 +316,7 @@ class HeldRecords:
                 self._held[key] = left
                 self._doubles -= len(place) > len(left[2])
         self._size -= 1
-        self._seeds.discard(key + endpoint)
+        self._seeds.discard(key, endpoint)
         self._listed.pop(key, None)
         self._sources.drop(entry)
         self._crowds.drop(entry, len(self._records(key)))

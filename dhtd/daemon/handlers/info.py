@@ -102,7 +102,7 @@ class Inside(Handlers):
                 if request.what == "own-id":
                     yield from self._own_values()
                 else:
-                    keys = self._node.store.keys()
+                    keys = list(self._node.store.keys())
                     yield from (self.format(unpacked(key)) for key in keys)
 
     def _own_values(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from bencode2 import bdecode, bencode
@@ -15,6 +16,7 @@ from dhtd.core.messages import Contact, Query
 from dhtd.core.node import Node
 from dhtd.core.policy import MAINLINE
 from dhtd.core.records import SEQ_MAX, Immutable, Mutable
+from dhtd.core.serving import asides
 from dhtd.core.serving.gate import Serves
 from dhtd.core.storage.held_values import HeldValue
 from dhtd.wire import bep33
@@ -106,6 +108,27 @@ def test_a_scrape_counts_both() -> None:
     assert round(bep33.estimate(found[b"BFpe"])) == 20
     assert round(bep33.estimate(found[b"BFsd"])) == 10
     assert b"values" not in found
+
+
+def test_no_option_makes_a_query_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with 1000 peers, 30,000 others: a forged query costs no work that grows with these, but once."""
+    node = make(replace(POLICY, rate_limit=0.0))
+    for number in range(1_000):
+        node.store.put(KEY, Endpoint.of(f"203.{number // 250}.{number % 250}.1", 80), b"", 0, 0.0, is_seed=number < 9)
+    for number in range(30_000):
+        node.store.put(KEYSPACE.digest(b"%d" % number), public(number % 250), b"", 0, 0.0)
+    listed, filters = Mock(wraps=list), Mock(wraps=bep33.filter_of)
+    monkeypatch.setattr(asides, "list", listed, raising=False)
+    monkeypatch.setattr(bep33, "filter_of", filters)
+    for _ in range(20):
+        assert result(node, b"sample_infohashes", {b"target": bytes(20)}, STRANGER)[b"num"] == 30_001
+        result(node, b"get_peers", {**key(), b"scrape": 1}, STRANGER)
+    assert (listed.call_count, filters.call_count) == (1, 2)
+    # A peer that becomes a seed is counted as one.
+    before = result(node, b"get_peers", {**key(), b"scrape": 1}, STRANGER, 9.0)[b"BFsd"]
+    node.store.put(KEY, Endpoint.parse("203.1.0.1:80"), b"", 0, 9.0, is_seed=True)
+    assert result(node, b"get_peers", {**key(), b"scrape": 1}, STRANGER, 18.0)[b"BFsd"] != before
+    assert filters.call_count == 4
 
 
 def test_options_of_other_queries_change_nothing() -> None:

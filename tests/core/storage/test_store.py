@@ -279,7 +279,7 @@ def put(
 def test_a_record_is_held_for_its_lease() -> None:
     store = HeldRecords(DEFAULT)
     assert put(store, A, at(1), 100.0, lease=60) == Stored()
-    assert store.keys() == [packed(A)]
+    assert list(store.keys()) == [packed(A)]
     assert store.get(A, 159.9) == [at(1)]
     assert store.get(A, 160.0) == []
     assert len(store) == 1  # until it is swept
@@ -684,9 +684,12 @@ def test_a_seed_is_forgotten_with_its_record() -> None:
     store.put(Id(7), here, b"", 0, 0.0, is_seed=True)
     store.put(Id(7), there, b"", 0, 1.0)
     store.put(Id(8), there, b"", 0, 1.0, is_seed=True)
-    assert (store.seeds(Id(7)), store.seeds(Id(8)), store.seeds(Id(9))) == ([here], [there], [])
+    assert (store.seeds(Id(7)), store.seeds(Id(8)), store.seeds(Id(9))) == ({here}, {there}, set())
     assert isinstance(store.put(Id(7), third, b"", 0, 2.0, is_seed=True), QuotaReached)
     store.sweep(DEFAULT.store_expiry + 0.5)
-    assert (store.seeds(Id(7)), len(store._seeds)) == ([], 1)
+    assert (store.seeds(Id(7)), len(store._seeds)) == (set(), 1)
     store.put(Id(7), here, b"", 0, DEFAULT.store_expiry + 1.0)
-    assert store.seeds(Id(7)) == []
+    assert store.seeds(Id(7)) == set()
+    store.put(Id(7), there, b"", 0, DEFAULT.store_expiry + 1.0, is_seed=True)
+    store.put(Id(7), here, b"", 0, DEFAULT.store_expiry + 1.0)
+    assert store.seeds(Id(7)) == {there}
