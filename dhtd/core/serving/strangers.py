@@ -62,7 +62,7 @@ class Strangers:
             room = self._policy.amplification * size - sent
             attempts = min(attempts, room // self._responder.rooms.ping_size)
         # 3. Does it belong in the table?
-        if attempts and overlay.state.queried(query.sender, endpoint, now):
+        if attempts > 0 and overlay.state.queried(query.sender, endpoint, now):
             self.pings.count(share, endpoint, now)
             Check(self._requester, share.ongoing.discard).start(endpoint, query.sender, now, attempts)
             share.ongoing.add(endpoint)

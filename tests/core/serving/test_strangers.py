@@ -46,7 +46,7 @@ def test_a_node_with_enough_contacts_pings_once() -> None:
     assert len(consider(bench)) == 1
 
 
-@pytest.mark.parametrize(("spare", "pings"), [(-1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize(("spare", "pings"), [(-1_000, 0), (-1, 0), (0, 1), (1, 1)])
 def test_pings_count_as_a_part_of_the_answer(spare: int, pings: int) -> None:
     bench = Bench()
     sent = DEFAULT.amplification * ENOUGH - bench.node.responder.rooms.ping_size - spare
