@@ -255,8 +255,10 @@ class Responder:
         key, ip, tokens = request.key, source[:-2], self._tokens
         if not tokens.is_valid(request.token, ip, key.to_bytes(self._width, "big"), now):
             return self._refuse(query, source, ERROR_PROTOCOL, "bad token")
-        # 2. Was this very datagram taken before?
+        # 2. Was this very datagram taken before? The port of a source can be forged.
         endpoint = source.with_port(request.port) if request.port else source
+        if not endpoint.port:
+            return self._refuse(query, source, ERROR_PROTOCOL, "bad port")
         verdict = self._replays.take(query.tid, request, ip, tokens.generation)
         match verdict:
             # 3. No: do it. The quotas of the store may refuse it.

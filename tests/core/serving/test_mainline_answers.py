@@ -61,6 +61,17 @@ def test_an_implied_port_is_the_one_it_comes_from() -> None:
     assert result(node, b"get_peers", key(), STRANGER)[b"values"] == [public(1)]
 
 
+def test_a_forged_source_implies_no_port_0() -> None:
+    node = make()
+    token = result(node, b"get_peers", key(), STRANGER)[b"token"]
+    args = {**key(), b"token": token, b"implied_port": 1}
+    for port, is_taken in ((0, False), (1, True)):
+        fields = answered(node, packed(b"announce_peer", args), STRANGER.with_port(port))
+        assert fields is not None
+        assert (fields[b"y"] == b"r") is is_taken
+    assert result(node, b"get_peers", key(), STRANGER)[b"values"] == [STRANGER.with_port(1)]
+
+
 def test_a_peer_is_kept_for_45_minutes() -> None:
     node = make()
     announce(node, public(1))
