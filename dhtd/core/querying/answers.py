@@ -36,7 +36,7 @@ class Witness(Protocol):
 class Answers:
     """Brings answers and timeouts to the operations that own the queries."""
 
-    __slots__ = ("_codec", "_counters", "_external", "_overlays", "_send", "_transactions", "_witness")
+    __slots__ = ("_codec", "_counters", "_external", "_overlays", "_requester", "_transactions", "_witness")
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Answers:
         witness: Witness,
     ) -> None:
         self._transactions = requester.transactions
-        self._send = requester.send
+        self._requester = requester
         self._codec = codec
         self._overlays = overlays
         self._external = external
@@ -118,11 +118,11 @@ class Answers:
             match expiry:
                 case Slow() | Late():
                     if query.is_insistent:
-                        self._send_again(query)
+                        self._send_again(query, now)
                     if query.impatient is not None:
                         query.impatient.overdue(query, now, late=isinstance(expiry, Late))
                 case Retry(sent_at=sent_at):
-                    self._send_again(query)
+                    self._send_again(query, now)
                     self._witness.unanswered(query, sent_at, now)
                     if query.on_retry is not None:
                         query.on_retry(now)
@@ -136,9 +136,9 @@ class Answers:
             query.owner.give_up(now)
             raise
 
-    def _send_again(self, query: Asked) -> None:
+    def _send_again(self, query: Asked, now: float) -> None:
         self._counters.retries += 1
-        self._send(query)
+        self._requester.send_again(query, now)
 
     def _heard(self, query: Asked, contact: Contact, now: float) -> None:
         self._witness.heard(query, contact, self._transactions.conclude(query, now), now)

@@ -154,6 +154,16 @@ class Requester:
         """Queue a query's datagram."""
         self.transmits.append(Transmit(query.datagram, query.endpoint, query.id))
 
+    def send_again(self, query: Asked, now: float) -> None:
+        """Queue a query's datagram once more, when it is its turn; an attempt has its whole time from then on."""
+        turn = self._pace.take_turn(query.endpoint, now)
+        if turn <= now:
+            self.send(query)
+            return
+        self._waiting.set(query.tid, turn)
+        if query.sent_at == now:
+            self.transactions.postpone(query, turn)
+
     def next_timeout(self) -> float | None:
         """Return when the turn of a waiting query comes."""
         return self._waiting.next()

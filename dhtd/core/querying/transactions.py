@@ -123,6 +123,11 @@ class Transactions(Generic[Owner]):
         self._queries[query.tid] = query
         self._deadlines.set(query.tid, query.sent_at + slow)
 
+    def postpone(self, query: InFlight[Owner], sent_at: float) -> None:
+        """An attempt at a query goes out at `sent_at` only."""
+        query.sent_at = sent_at
+        self._deadlines.set(query.tid, sent_at + self._policy.query_timeout)
+
     def match(self, tid: bytes, source: Endpoint) -> InFlight[Owner] | None:
         """Return the query that an answer from `source` belongs to, if there is one. Changes nothing."""
         query = self._queries.get(tid)

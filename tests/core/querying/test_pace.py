@@ -9,6 +9,7 @@ import pytest
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Ping, Query
 from dhtd.core.policy import DEFAULT, MAINLINE
+from dhtd.core.querying.check import Check
 from dhtd.core.querying.pace import Pace
 from tests.core.mainline import CODEC, POLICY, make
 
@@ -54,13 +55,13 @@ def test_addresses_that_owe_nothing_are_forgotten() -> None:
     assert turns(pace, 1, 6_000.0) == [6_001.5]
 
 
-def pings(count: int = 12) -> tuple[list[float], list[float]]:
+def pings(count: int = 12, attempts: int = 1) -> tuple[list[float], list[float]]:
     """Ping a node that never answers; return when each ping goes out, and when it has failed."""
-    node = make(replace(POLICY, ping_attempts=1))
+    node = make(replace(POLICY, ping_attempts=attempts))
     for _ in range(count):
         node.commands.ping(HERE, 0.0)
     sent, failed, now = [], [], 0.0
-    while now < 20:
+    while now < 30:
         while (transmit := node.poll_transmit()) is not None:
             query = CODEC.decode(transmit.data)
             assert isinstance(query, Query)
@@ -79,6 +80,27 @@ def test_a_query_above_the_pace_waits_and_has_its_whole_time() -> None:
     sent, failed = pings()
     assert sent == [0.0] * 10 + [0.5, 1.0]
     assert failed == [when + POLICY.query_timeout for when in sent]
+
+
+def test_what_is_sent_again_waits_for_its_turn() -> None:
+    sent, failed = pings(attempts=2)
+    assert sent == [0.0] * 10 + [0.5, 1.0] + [5.0] * 8 + [5.5, 6.0, 6.5, 7.0]
+    assert failed == [when + POLICY.query_timeout for when in sent[12:]]
+
+
+def test_an_insistent_query_keeps_the_pace_too() -> None:
+    node, now = make(), 0.0
+    for _ in range(10):
+        node.requester.ask(Check(node.requester), Ping(), HERE, None, now, insistent=True)
+    sent: list[float] = []
+    while (when := node.requester.transactions.next_timeout()) is not None:
+        while node.poll_transmit() is not None:
+            sent.append(now)
+        now = max(now, min(when, node.requester.next_timeout() or when))
+        node.handle_timeout(now)
+    assert len(sent) > 10
+    assert all(len([each for each in sent if each <= at]) <= 10 + 2 * at for at in sent)
+    assert now == POLICY.query_timeout
 
 
 def test_a_query_that_is_over_does_not_go_out() -> None:
