@@ -184,7 +184,7 @@ class Policy:
     pace_burst: int = 10  # that are sent at once
 
     # Our own address
-    external_votes: int = 16  # distinct networks that have a vote on our own address
+    external_votes: int = 16  # distinct networks that have a vote on our own address, in each family
     external_quorum: int = 3  # so many must agree on a public one
     id_votes: int = 8  # so many must agree on a public one before our ID follows it, where IDs follow from addresses
     id_gap: float = 10 * 60.0  # and it follows no sooner after the last time

@@ -68,13 +68,19 @@ class ExternalAddress:
         self._cast_at[witness] = now
         gone = [self._votes.pop(witness)] if witness in self._votes else []
         self._votes[witness] = observed
-        while self._cast_at[oldest := next(iter(self._votes))] + self._lasts <= now or len(self._votes) > self._limit:
-            gone.append(self._votes.pop(oldest))
-            del self._cast_at[oldest]
+        while self._cast_at[oldest := next(iter(self._votes))] + self._lasts <= now:
+            gone.append(self._drop(oldest))
+        if len(self._votes) > self._limit:  # each family has as many, so that none outvotes the other
+            kin = [witness for witness, seen in self._votes.items() if len(seen) == len(observed)]
+            gone.extend(map(self._drop, kin[: -self._limit]))
         if gone == [observed]:  # one vote took the place of another for the same endpoint, as most do
             return Verdict.NOTHING
         self._believed.clear()
         return self._judge_change(observed)
+
+    def _drop(self, witness: bytes) -> Endpoint:
+        del self._cast_at[witness]
+        return self._votes.pop(witness)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the address that is believed to be ours, of each family that has one, IPv4 first."""

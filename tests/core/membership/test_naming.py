@@ -68,6 +68,18 @@ def test_each_family_has_its_own() -> None:
     assert bep42.suits(place.overlays[Family.IPV6].own_id, HERE6.ip)
 
 
+def test_many_votes_in_one_family_cost_the_other_none() -> None:
+    """A node of both hears of most networks by IPv4, and 16 votes would be none of IPv6."""
+    place = Place()
+    for number in range(8):
+        place.votes(16, HERE)
+        place.vote(number, HERE6)
+    assert bep42.suits(place.overlays[Family.IPV6].own_id, HERE6.ip)
+    assert [seen.networks for seen in place.external.seen()] == [16, 8]
+    place.vote(99, HERE)
+    assert [seen.networks for seen in place.external.seen()] == [16, 8]
+
+
 def test_an_id_that_suits_stays() -> None:
     place = Place()
     fits = bep42.id_at(HERE.ip, Random(2))
