@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
 ROOMS = [
     *("ids", "names", "endpoint", "timers", "policy", "round_trips", "address_groups", "latest"),
     "records",
-    *("messages", "codec", "counters", "events"),
+    *("messages", "codec", "counters", "traces", "events"),
     *("address", "storage", "routing", "querying", "membership", "publishing", "watching", "values", "serving"),
     *("news", "machine", "commands", "node"),
 ]

@@ -91,12 +91,17 @@ class Commands:
         lease = self._publisher.lease
         return self._ask(Store(key, port, token, lease.seconds, lease.session), endpoint, now)
 
-    def lookup(self, key: Id, now: float) -> Handle:
-        """Find the endpoints under `key`; `LookupProgress` as answers come in, ends with `LookupDone`."""
+    def lookup(self, key: Id, now: float, *, traced: bool = False) -> Handle:
+        """Find the endpoints under `key`; `LookupProgress` as answers come in, ends with `LookupDone`.
+
+        A `traced` lookup has a `LookupStep` for each thing that becomes of a query as well.
+        """
         self.check_free()
         known = self._watching.known.for_us(key, now)
         op, report = self._handles.begin(), self._operations.report_to(self._told)
-        lookup = self._asking[op] = Lookup(op, self._requester, self._overlays, report, key, known, self._caps_hit, now)
+        lookup = self._asking[op] = Lookup(
+            op, self._requester, self._overlays, report, key, known, self._caps_hit, now, traced=traced
+        )
         try:
             self._waiting.begin(lookup, Patience.SOME, now)
         finally:

@@ -10,6 +10,7 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Result
 from dhtd.core.records import Value
+from dhtd.core.traces import QueryStep
 
 Handle = NewType("Handle", int)
 
@@ -59,6 +60,14 @@ class LookupProgress:
     op: Handle
     endpoints: tuple[Endpoint, ...]
     stats: LookupStats
+
+
+@dataclass(frozen=True, slots=True)
+class LookupStep:
+    """What became of a query of a lookup that is traced."""
+
+    op: Handle
+    step: QueryStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +294,7 @@ class Unheld:
     refused: bool = True
 
 
-Progress = LookupProgress | GetProgress | WatchUpdate  # more follows
+Progress = LookupProgress | LookupStep | GetProgress | WatchUpdate  # more follows
 Done = Answered | Unanswered | LookupDone | GetDone | ValuePut | Published | Withdrawn | CannotWithdraw | Bootstrapped
 Outcome = Progress | Done | GaveUp
 Unasked = Republished | ValueSuperseded | Joined | Renamed | Isolated | Unreached | Unheld  # of no command

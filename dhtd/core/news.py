@@ -18,6 +18,7 @@ from dhtd.core.membership.waiting import Waiting
 from dhtd.core.membership.whereabouts import Whereabouts
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.publisher import Publisher
+from dhtd.core.querying.observations import ContactGained, ContactLost, Observations
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Asked
 from dhtd.core.routing.overlays import Overlays
@@ -32,6 +33,7 @@ class News:
     __slots__ = (
         "_memberships",
         "_naming",
+        "_observations",
         "_operations",
         "_overlays",
         "_publisher",
@@ -56,6 +58,7 @@ class News:
         waiting: Waiting,
         operations: Operations,
         tell: Callable[[Joined | Renamed | Isolated | Unreached], None],
+        observations: Observations,
     ) -> None:
         """`tell` takes what the owner of the node is to know."""
         self._overlays = overlays
@@ -69,6 +72,7 @@ class News:
         self._waiting = waiting
         self._operations = operations
         self._tell = tell
+        self._observations = observations
 
     def settle(self, now: float) -> None:
         """Hand on what has come about, until nothing is new."""
@@ -122,12 +126,14 @@ class News:
                 case Heard(contact, is_accepted):
                     publisher.withdrawals.heard(contact, now, is_accepted=is_accepted)
                 case NewContact(contact):
+                    self._observations.note(ContactGained(contact))
                     publisher.newcomers.joined(contact, now)
                     self._watching.met(contact, now)
                     self._values.met(contact, now)
                 case Doubtful(contact):
                     publisher.doubtful(contact, now)
                 case GivenUp(contact):
+                    self._observations.note(ContactLost(contact))
                     publisher.patrol.lost(contact, now)
                 case Measured(family, size):
                     publisher.hurrying.network_has(size, family, now)

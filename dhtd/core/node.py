@@ -39,6 +39,7 @@ from dhtd.core.publishing.sweep import Sweep
 from dhtd.core.querying.answers import Answers
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.handles import Handles
+from dhtd.core.querying.observations import Observation
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester, Transmit
 from dhtd.core.routing.overlay import Overlay
@@ -97,7 +98,7 @@ class Node:
         self.outside = Reachability(policy, now)
         # The asking side
         self.requester = requester = Requester(overlays, codec, rng, policy, self.counters, self.outside)
-        self.handles = handles = Handles(policy.operations, caps_hit)
+        self.handles = handles = Handles(policy.operations, caps_hit, requester.observations)
         operations = Operations()
         self.memberships = memberships = Memberships(requester, operations, overlays, caps_hit, rng)
         self.waiting = waiting = Waiting(memberships.must_wait)
@@ -160,6 +161,7 @@ class Node:
             waiting,
             operations,
             handles.tell_news,
+            requester.observations,
         )
         self._answers = Answers(requester, codec, overlays, self.external, self.counters, news)
         self.machine = Machine(
@@ -282,6 +284,14 @@ class Node:
     def poll_event(self) -> Event | None:
         """Return the next event."""
         return self.handles.poll()
+
+    def poll_observation(self) -> Observation | None:
+        """Return what was observed next, once `observe` was called."""
+        return self.requester.observations.poll()
+
+    def observe(self, *, on: bool = True) -> None:
+        """Tell what this node does from now on, by `poll_observation`; or no longer."""
+        self.requester.observations.turn(on=on)
 
     # The networks
 

@@ -30,11 +30,12 @@ from dhtd.core.publishing.withdrawal import Withdrawal
 from dhtd.core.publishing.withdrawal_retry import WithdrawalRetry
 from dhtd.core.publishing.withdrawing import Withdrawing
 from dhtd.core.querying.check import Check
+from dhtd.core.querying.exploration import Exploration
 from dhtd.core.querying.lookup import Lookup
 from dhtd.core.querying.refreshing import Refreshed, Refreshing
 from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.single_query import SingleQuery
-from dhtd.core.querying.traversal import Traversal, _Exploration
+from dhtd.core.querying.traversal import Traversal
 from dhtd.core.routing.admission import RoutingState
 from dhtd.core.storage.store import HeldRecords
 from tests.core.bench import Bench, Sent
@@ -478,7 +479,7 @@ def test_a_broken_exploration_ends_its_lookup(monkeypatch: pytest.MonkeyPatch) -
     lookup = bench.node.commands._asking[op]
     assert isinstance(lookup, Lookup)
     asked = bench.node.requester.ask(
-        _Exploration(lookup._traversal, KEY), FindNode(KEY), HOLDER.endpoint, HOLDER.id, bench.now
+        Exploration(lookup._traversal, KEY), FindNode(KEY), HOLDER.endpoint, HOLDER.id, bench.now
     )
     monkeypatch.setattr(Traversal, "explored", fail)
     [sent] = [sent for sent in bench.sent() if sent.query.tid == asked.tid]

@@ -12,6 +12,7 @@ from dhtd.core.events import Isolated, Joined, Renamed, Silence, Unreached
 from dhtd.core.ids import Id
 from dhtd.core.membership.facts import CutOff, Doubtful, Fact, GivenUp, Heard, Measured, NewContact, Reached
 from dhtd.core.news import News
+from dhtd.core.querying.observations import ContactGained, ContactLost, Observations
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Asked
 from tests.core.part import Part
@@ -97,6 +98,7 @@ class House:
         self.whereabouts = FakeWhereabouts(self.calls)
         self.operations = Operations()
         self.told: list[object] = []
+        self.observations = Observations()
         memberships: Any = self.memberships
         whereabouts: Any = self.whereabouts
         publisher: Any = FakePublisher(self.calls)
@@ -118,6 +120,7 @@ class House:
             waiting,
             self.operations,
             self.told.append,
+            self.observations,
         )
 
 
@@ -137,6 +140,13 @@ def test_a_fact_is_followed_by_another_round() -> None:
     house = House([GivenUp(PEER)])
     house.news.settle(NOW)
     assert house.calls == [*ROUND, ("patrol.lost", PEER, NOW), *ROUND]
+
+
+def test_an_observer_sees_contacts_come_and_go() -> None:
+    house = House([NewContact(PEER), GivenUp(PEER)])
+    house.observations.turn(on=True)
+    house.news.settle(NOW)
+    assert [house.observations.poll() for _ in range(3)] == [ContactGained(PEER), ContactLost(PEER), None]
 
 
 def test_listeners_are_told_before_facts_are_polled() -> None:

@@ -14,6 +14,7 @@ from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose
 
 
 class Tried(NamedTuple):
@@ -59,6 +60,7 @@ class Bootstrap:
                 requester,
                 overlays,
                 own_id,
+                Purpose.JOIN,
                 finished=self._finished,
                 gave_up=self.give_up,
                 converged=self._converged,

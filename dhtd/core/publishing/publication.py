@@ -23,6 +23,7 @@ from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose
 
 
 class Placed(NamedTuple):
@@ -76,6 +77,7 @@ class Publication:
             requester,
             overlays,
             entry.key,
+            Purpose.PUBLISH,
             finished=self._finished,
             gave_up=self.give_up,
             converged=self._converged,

@@ -26,6 +26,7 @@ from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.records import RecordKey
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose
 
 
 class LetGo(NamedTuple):
@@ -89,6 +90,7 @@ class Withdrawal:
             requester,
             overlays,
             key,
+            Purpose.WITHDRAW,
             finished=self._report_if_over,
             gave_up=self.give_up,
             converged=self._converged,

@@ -14,6 +14,7 @@ from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Found, Reply
 from dhtd.core.querying.attempts import Attempts
+from dhtd.core.querying.observations import QueryEnded
 from dhtd.core.querying.requester import Asked, Operation, Requester
 from dhtd.core.querying.transactions import Late, Retry, Slow, TimedOut
 from dhtd.core.routing.overlays import Overlays
@@ -36,7 +37,16 @@ class Witness(Protocol):
 class Answers:
     """Brings answers and timeouts to the operations that own the queries."""
 
-    __slots__ = ("_codec", "_counters", "_external", "_overlays", "_requester", "_transactions", "_witness")
+    __slots__ = (
+        "_codec",
+        "_counters",
+        "_external",
+        "_observations",
+        "_overlays",
+        "_requester",
+        "_transactions",
+        "_witness",
+    )
 
     def __init__(
         self,
@@ -49,6 +59,7 @@ class Answers:
     ) -> None:
         self._transactions = requester.transactions
         self._requester = requester
+        self._observations = requester.observations
         self._codec = codec
         self._overlays = overlays
         self._external = external
@@ -82,6 +93,9 @@ class Answers:
             self._transactions.conclude(query, now)
         else:
             self._heard(query, Contact(error.sender, source), now)
+        if self._observations.is_on and not query.is_traced:
+            ended = QueryEnded(query.request, source, error.sender, _rtt(query, now), "refused", error.code)
+            self._observations.note(ended)
         query.owner.failed(query, error, now)
 
     def _replied(self, query: Asked, reply: Reply, source: Endpoint, now: float) -> bool:
@@ -101,6 +115,8 @@ class Answers:
         contact = Contact(reply.sender, source)
         self._heard(query, contact, now)
         # 4. The operation learns what it asked for.
+        if self._observations.is_on and not query.is_traced:
+            self._observations.note(QueryEnded(query.request, source, contact.id, _rtt(query, now), "answered"))
         query.observed = reply.observed
         query.owner.answered(query, contact, result, now)
         return True
@@ -129,6 +145,8 @@ class Answers:
                 case TimedOut():
                     self._counters.timeouts += 1
                     self._witness.unanswered(query, query.sent_at, now)
+                    if self._observations.is_on and not query.is_traced:
+                        self._observations.note(QueryEnded(query.request, query.endpoint, query.id, None, "silent"))
                     query.owner.failed(query, None, now)
                 case _:
                     assert_never(expiry)
@@ -146,3 +164,7 @@ class Answers:
     def _is_namesake(self, named: Contact) -> bool:
         """Whether a contact has our ID at an address where no node sees us. Lookups ask neither it nor ourselves."""
         return named.id == self._overlays.own_id_towards(named.endpoint) and self._external.is_elsewhere(named.endpoint)
+
+
+def _rtt(query: Asked, now: float) -> float | None:
+    return None if query.retried else now - query.sent_at

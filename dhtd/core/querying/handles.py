@@ -6,17 +6,20 @@ from collections import deque
 
 from dhtd.core.counters import OPERATIONS
 from dhtd.core.events import Event, Handle, Outcome, Progress
+from dhtd.core.querying.observations import Observations
 from dhtd.errors import Busy
 
 
 class Handles:
     """The commands under way, `limit` at most, and the events that the owner has not taken yet."""
 
-    __slots__ = ("_caps_hit", "_events", "_last", "_limit", "open", "running")
+    __slots__ = ("_caps_hit", "_events", "_last", "_limit", "_observations", "open", "running")
 
-    def __init__(self, limit: int, caps_hit: dict[str, int]) -> None:
+    def __init__(self, limit: int, caps_hit: dict[str, int], observations: Observations | None = None) -> None:
+        """`observations` have all outcomes as well, also where no owner waits for them any more."""
         self._limit = limit
         self._caps_hit = caps_hit
+        self._observations = Observations() if observations is None else observations
         self._last = 0
         self._events: deque[Event] = deque()
         self.open: set[Handle] = set()  # commands with an owner that waits for the outcome
@@ -47,10 +50,12 @@ class Handles:
         if outcome.op in self.open:
             self._events.append(outcome)
         if not isinstance(outcome, Progress):
+            self._observations.note(outcome)
             self.end(outcome.op)
 
     def tell_news(self, event: Event) -> None:
         """Tell the owner what it did not ask for."""
+        self._observations.note(event)
         self._events.append(event)
 
     def leave(self, op: Handle) -> None:

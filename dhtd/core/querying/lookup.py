@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from dhtd.core.counters import LOOKUP_ENDPOINTS
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
-from dhtd.core.events import GaveUp, Handle, LookupDone, LookupProgress, LookupStats
+from dhtd.core.events import GaveUp, Handle, LookupDone, LookupProgress, LookupStats, LookupStep
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Find, FindValue, Found
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose, QueryStep
 
 
 class Lookup:
@@ -41,12 +42,15 @@ class Lookup:
         op: Handle,
         requester: Requester,
         overlays: Overlays,
-        report: Report[LookupProgress | LookupDone | GaveUp],
+        report: Report[LookupProgress | LookupStep | LookupDone | GaveUp],
         key: Id,
         known: Iterable[Endpoint],
         caps_hit: dict[str, int],
         now: float,
+        *,
+        traced: bool = False,
     ) -> None:
+        """A `traced` lookup reports what becomes of each query as well."""
         self._op = op
         self._requester = requester
         self._report = report
@@ -56,12 +60,14 @@ class Lookup:
             requester,
             overlays,
             key,
+            Purpose.LOOKUP,
             finished=self._finished,
             gave_up=self.give_up,
             patient=True,
             thorough=True,
             regional=True,
             reader=self,
+            tell=self._traced if traced else None,
         )
         self._endpoints: dict[Endpoint, None] = {}  # in the order in which they were found
         self._news: list[Endpoint] = []
@@ -109,6 +115,9 @@ class Lookup:
         """Report what is new."""
         self._report(LookupProgress(self._op, tuple(self._news), self._stats(now)))
         self._news.clear()
+
+    def _traced(self, step: QueryStep) -> None:
+        self._report(LookupStep(self._op, step))
 
     def _finished(self, now: float) -> None:
         self._has_ended = True

@@ -13,6 +13,7 @@ from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose
 
 
 class Refreshed(NamedTuple):
@@ -49,6 +50,7 @@ class Refreshing:
             requester,
             overlays,
             target,
+            Purpose.REFRESH,
             finished=self._finished,
             gave_up=self.give_up,
             converged=self._converged,

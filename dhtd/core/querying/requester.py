@@ -18,6 +18,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import NO_OPTIONS, Contact, Error, Find, Found, Request, Result, rest_of
 from dhtd.core.policy import Policy
+from dhtd.core.querying.observations import Observations
 from dhtd.core.querying.pace import Pace
 from dhtd.core.querying.transactions import Impatient, InFlight, Transactions
 from dhtd.core.routing.overlays import Overlays
@@ -61,6 +62,7 @@ class Requester:
         "_pace",
         "_reachability",
         "_waiting",
+        "observations",
         "options",
         "policy",
         "traits",
@@ -80,6 +82,7 @@ class Requester:
         self.policy = policy
         self.traits = codec.traits  # what can be asked
         self.options = NO_OPTIONS  # that each query has
+        self.observations = Observations()
         self._counters = counters
         self.transactions: Transactions[Operation] = Transactions(codec.traits.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
@@ -133,7 +136,7 @@ class Requester:
         rest = rest_of(query.request, result)
         if rest is None:
             return False
-        self.ask(
+        following = self.ask(
             query.owner,
             rest,
             contact.endpoint,
@@ -144,6 +147,7 @@ class Requester:
             impatient=query.impatient,
             on_retry=query.on_retry,
         )
+        following.is_traced = query.is_traced
         return True
 
     def is_beside_us(self, endpoint: Endpoint) -> bool:

@@ -47,6 +47,7 @@ class InFlight(Generic[Owner]):
     retried: bool = False  # then an answer's round trip is ambiguous (Karn's algorithm, RFC 6298 section 3)
     slow: bool = False
     late_at: float = 0.0
+    is_traced: bool = False  # its search tells what becomes of it
     observed: Endpoint | None = None  # once it is answered: where we are, if the answer tells
     impatient: Impatient[Owner] | None = None  # is told that the query is overdue
     on_retry: Callable[[float], None] | None = None  # is called when it is sent again

@@ -9,10 +9,13 @@ from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Find, FindNode, FindValue, Found, Result
 from dhtd.core.querying.branch import Branch
+from dhtd.core.querying.exploration import Exploration
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.steps import SearchStats
+from dhtd.core.querying.trace import Tell, Trace
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose
 
 
 class AnswerReader(Protocol):
@@ -50,15 +53,18 @@ class Traversal:
         "_in_vain",
         "_overlays",
         "_patient",
+        "_purpose",
         "_reader",
         "_regional",
         "_request",
         "_requester",
         "_target",
+        "_tell",
         "_thorough",
         "is_cut",
         "is_searching",
         "tokens",
+        "trace",
     )
 
     def __init__(
@@ -66,6 +72,7 @@ class Traversal:
         requester: Requester,
         overlays: Overlays,
         target: Id,
+        purpose: Purpose,
         *,
         finished: Callable[[float], None],
         gave_up: Callable[[float], None],
@@ -78,12 +85,14 @@ class Traversal:
         first: Sequence[Contact] = (),
         reader: AnswerReader | None = None,
         request: Find | None = None,
+        tell: Tell | None = None,
     ) -> None:
         """`finished`, `gave_up` and `converged` are called when that has happened, the last one with the search.
 
         - `first`: contacts to begin with, before the nearest that we know.
         - `needs_tokens`: something is to be stored, or withdrawn, with the `tokens` that contacts give.
         - `reader`: reads the endpoints that are found as well; with a `request`, what the answers to that have.
+        - `tell`: is told what becomes of each query.
         """
         self._finished: Callable[[float], None] | None = finished
         self._gave_up: Callable[[float], None] | None = gave_up
@@ -104,6 +113,8 @@ class Traversal:
         self._family = family
         self._first = first
         self._reader = reader
+        self._purpose, self._tell = purpose, tell
+        self.trace: Trace | None = None  # where somebody follows it
         self._in_vain = False  # it is to find something, and has not
         self._branches: dict[int, Branch] = {}  # by family
         self.is_searching = True  # until the last one has converged
@@ -113,6 +124,7 @@ class Traversal:
     def start(self, now: float) -> None:
         """Begin, from the nearest contacts that we know."""
         policy = self._requester.policy
+        self.trace = Trace.of(self._requester, self._purpose, self._target, self._tell, now)
         overlays = self._overlays.in_use() if self._family is None else [self._overlays[self._family]]
         for overlay in overlays:
             search = Search(self._target, overlay.own_id, policy, patient=self._patient, thorough=self._thorough)
@@ -127,6 +139,8 @@ class Traversal:
         for branch in self._branches.values():
             branch.end()
         self._requester.send_no_more(self)
+        if self.trace is not None:
+            self.trace.ended(self.stats(), cancelled=True)
         self._forget_owner()
 
     def give_up(self, now: float) -> None:
@@ -155,6 +169,8 @@ class Traversal:
         assert isinstance(result, Found)
         self.tokens[contact.endpoint] = result.token or b""
         named = self._contactable(result, contact)
+        if self.trace is not None:
+            self.trace.answered(query, contact, result, self._without_us(named), now)
         search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
         if self._reader is not None:
             assert isinstance(query.request, Find)
@@ -173,6 +189,8 @@ class Traversal:
         """Use the slot for another contact. If it is `late`, wait only while there is nothing else to wait for."""
         search = self._open(len(query.endpoint))
         if search is not None:
+            if self.trace is not None and not late:
+                self.trace.overdue(query, now)
             (search.late if late else search.slow)(query.endpoint)
             self._advance(now, len(query.endpoint))
 
@@ -181,6 +199,8 @@ class Traversal:
         search = self._open(len(query.endpoint))
         if search is None:
             return
+        if self.trace is not None:
+            self.trace.failed(query, error, now)
         if query.endpoint in self.tokens:
             assert query.id is not None
             self.is_cut = True
@@ -193,8 +213,12 @@ class Traversal:
         """Take the contacts that one knows near `about`, once its answer is whole."""
         family = len(contact.endpoint)
         search = self._open(family)
-        if search is not None and not self._requester.ask_rest(query, contact, found, now):
-            named = [other for other in self._contactable(found, contact) if len(other.endpoint) == family]
+        if search is None:
+            return
+        named = [other for other in self._contactable(found, contact) if len(other.endpoint) == family]
+        if self.trace is not None:
+            self.trace.answered(query, contact, found, self._without_us(named), now, about)
+        if not self._requester.ask_rest(query, contact, found, now):
             search.explored(contact.endpoint, about, named)
             self._advance(now, family)
 
@@ -207,12 +231,17 @@ class Traversal:
 
     def find(self, contact: Contact, now: float, *, insistent: bool) -> None:
         """Ask a contact for the nodes, or the records, at the target."""
-        self._requester.ask(self, self._request, contact.endpoint, contact.id, now, insistent=insistent, impatient=self)
+        request, endpoint, id = self._request, contact.endpoint, contact.id
+        query = self._requester.ask(self, request, endpoint, id, now, insistent=insistent, impatient=self)
+        if self.trace is not None:
+            self.trace.asked(query, self._branches[len(endpoint)].search.candidates[contact])
 
     def explore(self, contact: Contact, about: Id, now: float) -> None:
         """Ask a contact for the nodes nearest to another place."""
-        exploration, request = _Exploration(self, about), FindNode(about)
-        self._requester.ask(exploration, request, contact.endpoint, contact.id, now, impatient=exploration)
+        exploration, request = Exploration(self, about), FindNode(about)
+        query = self._requester.ask(exploration, request, contact.endpoint, contact.id, now, impatient=exploration)
+        if self.trace is not None:
+            self.trace.asked(query, self._branches[len(contact.endpoint)].search.candidates[contact], about)
 
     def _open(self, family: int) -> Search | None:
         """Return the search in a family's network, unless that is over."""
@@ -247,13 +276,15 @@ class Traversal:
                     branch.end()
                     self._converge(branch, now)
             self.is_searching = False
+            if self.trace is not None:
+                self.trace.ended(self.stats(), cancelled=False)
             assert self._finished is not None
             self._finished(now)
             self._forget_owner()
 
     def _forget_owner(self) -> None:
         """Hold on to the owner no longer: it holds on to this, and only garbage collection would free the two."""
-        self._finished = self._gave_up = self._converged = self._reader = None
+        self._finished = self._gave_up = self._converged = self._reader = self._tell = None
 
     def _is_any_worth_waiting_for(self) -> bool:
         is_alone = not any(branch.is_over for branch in self._branches.values())
@@ -269,6 +300,10 @@ class Traversal:
         teller = told_by.endpoint
         beside_us = self._requester.is_beside_us(teller)
         return [contact for contact in found.contacts if is_contactable(contact.endpoint, teller, beside_us=beside_us)]
+
+    def _without_us(self, contacts: Iterable[Contact]) -> list[Contact]:
+        own_ids = self._overlays.own_ids
+        return [contact for contact in contacts if contact.id not in own_ids]
 
     def closest(self) -> tuple[Contact, ...]:
         """Return the K nearest contacts of each family that have answered."""
@@ -289,34 +324,3 @@ class Traversal:
     def is_exhausted(self) -> bool:
         """Whether a search had to end before it was through."""
         return any(branch.search.is_exhausted for branch in self._branches.values())
-
-
-class _Exploration:
-    """One query of a traversal about a place other than its target."""
-
-    __slots__ = ("_about", "_traversal")
-
-    def __init__(self, traversal: Traversal, about: Id) -> None:
-        self._traversal = traversal
-        self._about = about
-
-    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """Pass it on, unless another node has answered from there."""
-        assert isinstance(result, Found)
-        if contact.id == query.id:
-            self._traversal.explored(query, contact, self._about, result, now)
-        else:
-            self._traversal.explored_enough(len(query.endpoint), self._about, now)
-
-    def overdue(self, query: Asked, now: float, *, late: bool) -> None:
-        """Wait no longer; a late answer still counts."""
-        if not late:
-            self._traversal.explored_enough(len(query.endpoint), self._about, now)
-
-    def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """Do without."""
-        self._traversal.explored_enough(len(query.endpoint), self._about, now)
-
-    def give_up(self, now: float) -> None:
-        """It is the traversal that a defect has stopped."""
-        self._traversal.give_up(now)

@@ -21,6 +21,7 @@ from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.records import Immutable, Mutable, Value, salt_of, supersedes
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose
 from dhtd.core.values.verifier import Verifier
 
 _HOLDS_ANOTHER: Final = (ERROR_CAS, ERROR_SEQ)
@@ -79,6 +80,7 @@ class Placement:
             requester,
             overlays,
             order.key,
+            Purpose.PUT,
             finished=self._finished,
             gave_up=self.give_up,
             converged=self._converged,

@@ -23,6 +23,7 @@ from dhtd.core.querying.traversal import Traversal
 from dhtd.core.records import PUBLIC_KEY_SIZE, SALT_MAX, Immutable, Mutable, Value, supersedes
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose
 from dhtd.core.values.verifier import Verifier
 
 _SHORTEST: Final = 60  # seconds: it is not worth a datagram to have a value held for less
@@ -88,6 +89,7 @@ class Reading:
             requester,
             overlays,
             wanted.key,
+            Purpose.GET,
             finished=self._finished,
             gave_up=self.give_up,
             patient=True,

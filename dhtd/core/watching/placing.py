@@ -17,6 +17,7 @@ from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.routing.overlays import Overlays
+from dhtd.core.traces import Purpose
 from dhtd.core.watching.own_watch import OwnWatch
 
 
@@ -62,6 +63,7 @@ class Placing:
             requester,
             overlays,
             watch.key,
+            Purpose.WATCH,
             finished=self._finished,
             gave_up=self.give_up,
             converged=self._converged,

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
-from dhtd.core.events import GaveUp, Handle, LookupDone, LookupProgress
+from dhtd.core.events import GaveUp, Handle, LookupDone, LookupProgress, LookupStep
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import Watch
 from dhtd.core.querying.attempts import Attempts
@@ -156,8 +156,10 @@ class Searches:
         else:
             self._over(watch, self._longer(watch), now)
 
-    def _looked_up(self, watch: OwnWatch, outcome: LookupProgress | LookupDone | GaveUp, now: float) -> None:
-        if isinstance(outcome, LookupProgress):
+    def _looked_up(
+        self, watch: OwnWatch, outcome: LookupProgress | LookupStep | LookupDone | GaveUp, now: float
+    ) -> None:
+        if isinstance(outcome, LookupProgress | LookupStep):
             return
         if self._listener.looked_up(watch, outcome if isinstance(outcome, LookupDone) else None, now):
             watch.pause = self._requester.policy.watch_retry

@@ -13,6 +13,7 @@ from dhtd.core.messages import Contact, FindNode
 from dhtd.core.policy import Policy
 from dhtd.core.querying.steps import SearchStats
 from dhtd.core.querying.traversal import Traversal
+from dhtd.core.traces import Purpose
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.both import both, id_at
 from tests.core.played import KEY, LATE, SLOW, STALE, TIMEOUT, by_id, knowing
@@ -217,6 +218,7 @@ def make(bench: Bench) -> Traversal:
         bench.node.requester,
         bench.node.overlays,
         Id(5),
+        Purpose.LOOKUP,
         finished=lambda now: None,
         gave_up=lambda now: None,
         patient=True,
