@@ -62,7 +62,8 @@ def info_hash_of(link: str) -> str:
 
     for key, value in parse_qsl(urlsplit(link).query):
         text = value[len(_URN) :]
-        if key != "xt" or not value.lower().startswith(_URN):
+        # A link with several topics numbers them: xt.1, xt.2. A link in capitals takes a smaller QR code.
+        if key.lower().partition(".")[0] != "xt" or not value.lower().startswith(_URN):
             continue
         if _is_hex(text, 40):
             return text.lower()

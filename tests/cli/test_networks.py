@@ -28,7 +28,17 @@ def socket_of(home: Path, network: str) -> Path:
     return directory / f"{network}.sock"
 
 
-@pytest.mark.parametrize("sought", [HASH, HASH.upper(), MAGNET, IN_BASE_32])
+@pytest.mark.parametrize(
+    "sought",
+    [
+        HASH,
+        HASH.upper(),
+        MAGNET,
+        IN_BASE_32,
+        IN_BASE_32.upper(),
+        f"magnet:?xt.1=urn:btmh:1220{ID}&xt.2=urn:btih:{HASH}",
+    ],
+)
 def test_an_info_hash_implies_mainline(sought: str, dht: Run, home: Path) -> None:
     with FakeDaemon(socket_of(home, "mainline"), found(HASH)) as fake:
         assert dht("lookup", sought) == (0, "192.0.2.1:80\n", "")
