@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from dhtd.config import key_file
-from dhtd.config.settings import SETTINGS, Settings
+from dhtd.config.settings import NETWORK, SETTINGS, Settings
 from dhtd.config.sources import changes
 from dhtd.control.threads import in_thread
 from dhtd.daemon import log as log_module
@@ -21,7 +21,7 @@ from dhtd.daemon.driver import Driver
 from dhtd.daemon.sealing import say_keys
 from dhtd.daemon.state import network_mark
 from dhtd.daemon.state.saver import Saver
-from dhtd.errors import DhtdError, NoThread, WrongNetwork
+from dhtd.errors import ConfigError, DhtdError, NoThread, WrongNetwork
 from dhtd.wire.network_key import NetworkKey
 
 READ_WITHIN: Final = 10.0  # seconds until a configuration that does not come is left alone
@@ -73,6 +73,9 @@ class Reloading:
     def _change(self, settings: Settings, keys: tuple[NetworkKey, ...]) -> None:
         self._refuse_another_network(keys)
         found = changes(self._settings, settings)
+        for change in found:
+            if change.key == NETWORK.key:  # the defaults of other settings are those of the other network
+                raise ConfigError(str(change))
         for change in found:
             log.info("%s", change)
         rekeyed = self._rekey(keys)
