@@ -48,6 +48,7 @@ Fields = dict[bytes, Any]  # a dictionary as bencode has it: any object under ea
 
 _ENDPOINT_SIZES: Final = (IPV4_SIZE, IPV6_SIZE)
 _FAMILIES: Final = {b"n4": Family.IPV4, b"n6": Family.IPV6}
+_CODE_MAX: Final = 65_535  # of an error
 _TEXT_MAX: Final = 200  # characters of an error that are kept
 _PLAIN: Final = (b"d1:ad2:id20:", b"d1:rd2:id20:", b"d2:ip6:", b"d2:ip18:", b"d1:eli")
 _PLAIN_SIZE: Final = 512
@@ -142,7 +143,7 @@ class Bep5Decoder(Remembered):
 
     def _error(self, tid: bytes, fields: Fields) -> Error:
         match fields.get(b"e"):
-            case [int(code), bytes(text), *_]:
+            case [int(code), bytes(text), *_] if 0 <= code <= _CODE_MAX:
                 said = text[:_TEXT_MAX].decode(errors="replace")
             case _:
                 raise WireError("the error is malformed")

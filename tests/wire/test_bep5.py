@@ -124,6 +124,8 @@ def test_transaction_ids_of_1_to_64_bytes_are_echoed(tid: bytes) -> None:
         {b"y": b"e", b"e": b"no"},
         {b"y": b"e", b"e": [203]},
         {b"y": b"e", b"e": [b"no", 203]},
+        {b"y": b"e", b"e": [-1, b"no"]},
+        {b"y": b"e", b"e": [10**100, b"no"]},
         {b"y": b"e", b"e": [203, b"no"], b"r": {b"id": b"short"}},
     ],
 )
