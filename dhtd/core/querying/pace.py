@@ -24,6 +24,12 @@ class Pace:
         self._due: dict[bytes, float] = {}  # by address: when one that keeps to the rate would be sent the next query
         self._full = _FEW
 
+    def has_turn(self, endpoint: Endpoint, now: float) -> bool:
+        """Whether a query to this endpoint may go out now. Changes nothing."""
+        if not self._interval or scope_of(endpoint) is not Scope.PUBLIC:
+            return True
+        return self._due.get(endpoint.ip, now) - self._allowance <= now
+
     def take_turn(self, endpoint: Endpoint, now: float) -> float:
         """Return when a query to this endpoint may go out: now, or later. It takes that turn."""
         if not self._interval or scope_of(endpoint) is not Scope.PUBLIC:

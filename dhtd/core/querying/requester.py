@@ -125,6 +125,10 @@ class Requester:
             self.send(query)
         return query
 
+    def may_ask(self, endpoint: Endpoint, now: float) -> bool:
+        """Whether a query to this endpoint would go out now."""
+        return self._pace.has_turn(endpoint, now)
+
     def ask_rest(self, query: Asked, contact: Contact, result: Result, now: float) -> bool:
         """Ask again with its token for what was cut from the answer to `query`, if anything was; return whether.
 

@@ -61,8 +61,12 @@ class Strangers:
         if not is_proved:
             room = self._policy.amplification * size - sent
             attempts = min(attempts, room // self._responder.rooms.ping_size)
-        # 3. Does it belong in the table?
-        if attempts > 0 and overlay.state.queried(query.sender, endpoint, now):
+        # 3. Does it belong in the table? Strangers are not worth a wait: lookups would have to wait behind them.
+        if (
+            attempts > 0
+            and self._requester.may_ask(endpoint, now)
+            and overlay.state.queried(query.sender, endpoint, now)
+        ):
             self.pings.count(share, endpoint, now)
             Check(self._requester, share.ongoing.discard).start(endpoint, query.sender, now, attempts)
             share.ongoing.add(endpoint)

@@ -11,7 +11,7 @@ from dhtd.core.messages import Ping, Query
 from dhtd.core.policy import DEFAULT, MAINLINE
 from dhtd.core.querying.check import Check
 from dhtd.core.querying.pace import Pace
-from tests.core.mainline import CODEC, POLICY, make
+from tests.core.mainline import CODEC, POLICY, make, packed
 
 HERE, THERE = Endpoint.parse("198.51.100.7:6881"), Endpoint.parse("198.51.100.8:6881")
 
@@ -101,6 +101,25 @@ def test_an_insistent_query_keeps_the_pace_too() -> None:
     assert len(sent) > 10
     assert all(len([each for each in sent if each <= at]) <= 10 + 2 * at for at in sent)
     assert now == POLICY.query_timeout
+
+
+def test_a_stranger_above_the_pace_is_not_pinged() -> None:
+    """Else a lookup would wait behind the pings that somebody has us send by forged queries."""
+    node = make(replace(POLICY, rate_limit=0.0))
+    for number in range(80):
+        now = number / 4
+        node.handle_timeout(now)
+        node.handle_datagram(packed(b"ping", {}), HERE.with_port(1_000 + number), now)
+        while (transmit := node.poll_transmit()) is not None:
+            query = CODEC.decode(transmit.data)
+            node.handle_datagram(CODEC.encode_error(query.tid, node.own_id, 202, "busy"), transmit.endpoint, now)
+    assert len(node.requester.transactions) == 0
+    node.commands.ping(HERE, 20.0)
+    due = node.requester.next_timeout() or 20.0
+    assert due <= 20.5
+    assert node.requester.may_ask(THERE, due)
+    assert not node.requester.may_ask(HERE, due)
+    assert node.requester.may_ask(HERE, due + 0.5)
 
 
 def test_a_query_that_is_over_does_not_go_out() -> None:
