@@ -302,7 +302,7 @@ def test_a_package_stays_in_its_layers(package: str, layers: set[str]) -> None:
 
 def test_only_the_renderers_import_rich() -> None:
     users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "rich"}
-    assert users == {"dhtd.cli.render", "dhtd.cli.render_info", "dhtd.cli.render_node"}
+    assert users == {"dhtd.cli.render", "dhtd.cli.render_info", "dhtd.cli.render_node", "dhtd.cli.render_trace"}
 
 
 def test_only_the_plotter_imports_matplotlib() -> None:
@@ -353,7 +353,15 @@ def test_the_client_loads_no_trio_rich_or_daemon(module: str) -> None:
 def test_no_command_loads_trio_and_few_load_rich(tmp_path: Path) -> None:
     """One process runs them one after another, and says after which command something was there."""
     id = "00" * 32
-    commands = [["info"], ["node-id"], ["status"], ["ping", "127.0.0.1:9"], ["lookup", id], ["enter", id, "80"]]
+    commands = [
+        ["info"],
+        ["node-id"],
+        ["status"],
+        ["ping", "127.0.0.1:9"],
+        ["lookup", id],
+        ["trace", id],
+        ["enter", id, "80"],
+    ]
     commands += [["delete", id], ["bootstrap", "127.0.0.1:9"], ["hash", "text"]]
     commands += [["put", "text"], ["get", id], ["get", id, "--json"], ["keep", id]]
     code = f"""

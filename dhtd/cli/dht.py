@@ -12,7 +12,22 @@ from dhtd.cli import streams
 from dhtd.cli.arguments import check_network
 from dhtd.cli.completion.candidates import complete_file, complete_instance, complete_network
 from dhtd.cli.output import TIMEOUT, JsonOption, Program, Session, run
-from dhtd.cli.verbs import backup, delete, entries, get, info, keep, keys, lookup, put, queries, status, stop, watch
+from dhtd.cli.verbs import (
+    backup,
+    delete,
+    entries,
+    get,
+    info,
+    keep,
+    keys,
+    lookup,
+    put,
+    queries,
+    status,
+    stop,
+    trace,
+    watch,
+)
 from dhtd.cli.verbs import completion as completion_verb
 from dhtd.errors import UsageError
 
@@ -84,6 +99,7 @@ def dht(
 queries.register_first(app)
 entries.register(app)
 lookup.register(app)
+trace.register(app)
 watch.register(app)
 delete.register(app)
 put.register(app)

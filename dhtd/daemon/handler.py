@@ -11,6 +11,7 @@ from dhtd.daemon.handlers.info import Inside
 from dhtd.daemon.handlers.node import AboutNode
 from dhtd.daemon.handlers.owner import ForOwner
 from dhtd.daemon.handlers.queries import Queries
+from dhtd.daemon.handlers.trace import Traces
 from dhtd.daemon.handlers.values import Values
 from dhtd.daemon.handlers.watch import Watches
 from dhtd.daemon.own_entries import OwnEntries
@@ -37,6 +38,7 @@ class Handler:
             Values(driver, values),
             Watches(driver),
             Queries(driver),
+            Traces(driver),
             AboutNode(driver, report),
             Inside(driver, guards, report),
             ForOwner(driver, saver),

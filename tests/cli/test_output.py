@@ -209,6 +209,12 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
         {"id": ID, "peers": [HERE, THERE], "stats": STATS, "complete": True},
         [HERE, THERE],
     ),
+    "trace": (
+        ["trace", ID],
+        ("trace", {"id": ID}),
+        {"id": ID, "peers": [HERE, THERE], "stats": STATS, "complete": True},
+        ["found 2 endpoints in 1 hop, 5 queries, 12 ms; the first after 8 ms"],
+    ),
     "delete": (
         ["delete", ID],
         ("delete", {"id": ID}),

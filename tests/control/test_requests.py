@@ -19,6 +19,7 @@ from dhtd.service.methods import METHODS
 from dhtd.service.node import BootstrapRequest
 from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX, WATCHED_MAX, WantedEntry, WatchedId
 from dhtd.service.queries import FindNodeRequest, FindValueRequest, PingRequest, StoreRequest
+from dhtd.service.trace import TraceRequest
 from dhtd.service.values import DropRequest, GetRequest, KeepRequest, PutRequest
 from dhtd.service.watch import WatchRequest
 
@@ -53,6 +54,7 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
         EnterManyRequest((WantedEntry(NUMBER, 80, "wiki"), WantedEntry(NUMBER, 81, None))),
     ),
     "lookup": ({"id": ID, "first": True}, LookupRequest(NUMBER, first=True)),
+    "trace": ({"id": ID, "name": "wiki"}, TraceRequest(NUMBER, "wiki")),
     "watch": (
         {"ids": [{"id": ID, "name": "wiki"}, {"id": ID}, {"id": ID, "name": None}]},
         WatchRequest((WatchedId(NUMBER, "wiki"), WatchedId(NUMBER, None), WatchedId(NUMBER, None))),
@@ -97,6 +99,7 @@ OPTIONAL = {
     ("enter", "pid"),
     ("enter", "attached"),
     ("lookup", "first"),
+    ("trace", "name"),
     ("delete", "port"),
     ("info", "section"),
     ("get", "salt"),
@@ -121,6 +124,7 @@ WRONG_TYPES: dict[str, list[object]] = {
     "endpoint": [1, None, True, [AT_TEXT], {}],
     "endpoints": [AT_TEXT, None, 1, {}, [1], [None], [[AT_TEXT]], []],
     "id": [1, None, True, [ID], NUMBER],
+    "name": [1, True, ["wiki"], {}],
     "port": [True, False, "80", 80.0, [80], {}],
     "section": [1, True, ["store"], {}],
     "token": [1, None, True, ["00"]],
@@ -153,6 +157,7 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
         errors.InvalidId,
         ["", "0", ID[1:], ID + "0", "g" * 64, " " + ID[1:], "0x" + ID[2:], "é" * 64],
     ),
+    "name": (errors.InvalidId, ["", "a\nb", "x" * 256]),
     "port": (errors.InvalidPort, [0, -1, 65_536, 10**30]),
     "section": (errors.BadRequest, ["", "Store", "everything"]),
     "token": (errors.InvalidToken, ["", "0", "zz", "00 ff", "0x00", "00" * (TOKEN_MAX + 1)]),

@@ -110,7 +110,7 @@ def _look_up(options: Session, key: Key, *, first: bool) -> None:
             told = render.lookup(answers)
         else:
             told = _stream(answers)
-        failure = _failure(told)
+        failure = failure_of(told)
         if failure is not None:
             raise Failure(failure, told.body)
         options.show(told, [], client)
@@ -129,7 +129,7 @@ def _stream(answers: Iterator[Told]) -> Told:
     return told
 
 
-def _failure(told: Told) -> DhtdError | None:
+def failure_of(told: Told) -> DhtdError | None:
     """Return why nobody was found: an outage is no "no"."""
     stats = told.part("stats")
     answered, silent = stats.number("responses"), stats.number("timeouts")

@@ -1,0 +1,1 @@
+"""What the node does, as clients are told of it."""
