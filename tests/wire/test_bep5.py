@@ -332,6 +332,12 @@ def test_endpoints_are_of_the_family_of_the_source(at: Endpoint) -> None:
     assert b"values" not in found(query, at=at, named=Named([HERE6 if at is HERE else HERE]))
 
 
+def test_the_other_family_takes_no_room_from_endpoints() -> None:
+    six = [Endpoint(bytes([0x20, 1, number]) + bytes(13) + b"\0\x50") for number in range(100)]
+    result = found(ask(FindValue(TARGET)), limit=700, named=Named([*six, *endpoints(100)]))
+    assert result == found(ask(FindValue(TARGET)), limit=700, named=Named(endpoints(100)))
+
+
 @pytest.mark.parametrize(("limit", "is_there"), [(1_024, True), (880, True), (700, False)])
 def test_a_scrape_has_two_filters(limit: int, *, is_there: bool) -> None:
     some = endpoints(40)
