@@ -11,7 +11,7 @@ from typing import Final
 
 from dhtd.core.codec import NOTHING, Named, PackedContacts, Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint, Family
-from dhtd.core.ids import MAINLINE, Id
+from dhtd.core.ids import MAINLINE, Id, closest
 from dhtd.core.latest import Latest
 from dhtd.core.messages import NO_OPTIONS, Contact, FindNode, FindValue, Get, Options, Ping, Put, Query, Request, Store
 from dhtd.core.records import Immutable, Mutable, Value
@@ -243,13 +243,14 @@ def _wanted(query: Query, observed: Endpoint, packed: PackedContacts, others: Pa
 
 
 def _fewer(query: Query, observed: Endpoint, packed: PackedContacts, others: PackedContacts | None, room: int) -> bytes:
-    """Return as many contacts as fit into `room` bytes: those of one family, of its own if the query wants that."""
-    families = query.options.families
+    """Return the nearest contacts that fit into `room` bytes: of one family, its own if the query wants that."""
+    request, families = query.request, query.options.families
+    assert type(request) is Get
     chosen = packed if families is None or observed.family in families else others
     if chosen is None or not chosen.contacts:
         return b""
-    each = ID_SIZE + len(chosen.contacts[0].endpoint)
-    return _packed(chosen.contacts[: max(0, room - len(b"6:nodes6000:")) // each]).wire
+    most = max(0, room - len(b"6:nodes6000:")) // (ID_SIZE + len(chosen.contacts[0].endpoint))
+    return _packed(closest(chosen.contacts, request.key, most)).wire
 
 
 def _got(held: Value | int | None, nodes: bytes, issued: bytes) -> bytes:

@@ -242,7 +242,9 @@ class Responder:
         # 6. What is longer than its query allows is paid for, or left out.
         if rooms.budget is not None and not rooms.pays(size, source, len(answer), now):
             encode = partial(self._codec.encode_found, query, own_id, source, issued)
-            return rooms.afford(size, source, packed, lambda fewer, room: encode(fewer, room, named), self._codec, now)
+            return rooms.afford(
+                size, source, target, packed, lambda fewer, room: encode(fewer, room, named), self._codec, now
+            )
         return answer
 
     def _choose(self, key: Id, endpoints: Sequence[Endpoint], most: int) -> Sequence[Endpoint]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from dhtd.core.codec import Codec, PackedContacts, Room
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, closest
 from dhtd.core.policy import Policy
 from dhtd.core.serving.byte_budget import ByteBudget
 
@@ -53,6 +54,7 @@ class Rooms(dict[int, Room]):
         self,
         size: int,
         source: Endpoint,
+        target: Id,
         packed: PackedContacts,
         encode: Callable[[PackedContacts, Room], bytes],
         codec: Codec,
@@ -60,13 +62,14 @@ class Rooms(dict[int, Room]):
     ) -> bytes:
         """Return an answer that the budget has not paid for as a whole, cut to what there is; it is charged for that.
 
-        `encode` makes it of contacts and a room. Contacts of one family may be too long as well: the farthest go.
+        `encode` makes it of contacts and a room. Contacts of one family may be too long as well: those farthest from
+        the `target` go.
         """
         assert self.budget is not None
         room = self._of(self._amplification * size + self.budget.spare(source, now))
         answer = encode(packed, room)
         while len(answer) > room.limit and packed.contacts:
-            packed = codec.pack_contacts(packed.contacts[:-1])
+            packed = codec.pack_contacts(closest(packed.contacts, target, len(packed.contacts) - 1))
             answer = encode(packed, room)
         more = len(answer) - self._amplification * size
         if more > 0:

@@ -95,7 +95,13 @@ class ValueAnswers:
         if rooms.budget is not None and not rooms.pays(size, source, len(answer), now):
             encode = partial(self._codec.encode_got, query, own_id, source, token)
             return rooms.afford(
-                size, source, packed, lambda fewer, room: encode(fewer, room, held, lasts), self._codec, now
+                size,
+                source,
+                request.key,
+                packed,
+                lambda fewer, room: encode(fewer, room, held, lasts),
+                self._codec,
+                now,
             )
         return answer
 

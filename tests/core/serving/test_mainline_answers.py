@@ -256,6 +256,13 @@ def test_contacts_make_way_for_the_longest_value(families: tuple[Family, ...], a
             named = len(found[b"r"].get(b"nodes", b"")) // 26 + len(found[b"r"].get(b"nodes6", b"")) // 38
             wanted = args.get(b"want", [b"n4", b"n6"])
             assert isinstance(wanted, list)
+            if {source.family} == set(families) == {Family.IPV6} and not args:
+                ids = sorted(
+                    (KEYSPACE.digest(b"%d" % each) for each in range(8)), key=lambda id: id ^ CODEC.key_of(value)
+                )
+                assert {found[b"r"][b"nodes6"][at : at + 20] for at in range(0, 38 * named, 38)} == set(
+                    map(KEYSPACE.to_bytes, ids[:named])
+                )
             assert named >= 5 or not set(wanted) & {b"n4" if each is Family.IPV4 else b"n6" for each in families}
 
 

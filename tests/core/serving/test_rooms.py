@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from dhtd.core.codec import PackedContacts, Room
+from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT, MAINLINE
 from dhtd.core.serving.byte_budget import ByteBudget
 from dhtd.core.serving.rooms import Rooms
@@ -49,21 +50,24 @@ def test_what_a_budget_does_not_pay_for_is_cut() -> None:
     policy = replace(MAINLINE, amplification=4, spare_bytes=9_000.0, spare_bytes_per_source=128.0, spare_burst=2.0)
     rooms, near = Rooms(policy, PING, ByteBudget(policy, Random(1), 0.0)), CODEC.pack_contacts(CONTACTS)
     given: list[tuple[int, int]] = []
+    ids: list[set[int]] = []
 
     def encode(packed: PackedContacts, room: Room) -> bytes:
         given.append((len(packed.contacts), room.limit))
+        ids.append({contact.id for contact in packed.contacts})
         return bytes(min(room.limit, 400 if given[0][1] == 656 else 0) + 20 * len(packed.contacts))
 
     # 1. There is enough for all contacts, and they are charged.
-    assert len(rooms.afford(100, endpoint(1), near, encode, CODEC, 0.0)) == 560
+    assert len(rooms.afford(100, endpoint(1), Id(5), near, encode, CODEC, 0.0)) == 560
     assert given == [(8, 656)]
     # 2. There is not, so the farthest go.
     given.clear()
-    assert len(rooms.afford(5, endpoint(1), near, encode, CODEC, 0.0)) == 100
+    assert len(rooms.afford(5, endpoint(1), Id(5), near, encode, CODEC, 0.0)) == 100
     assert given == [(8, 116), (7, 116), (6, 116), (5, 116)]
+    assert ids[-1] == {5, 4, 7, 6, 1}
     # 3. Nothing is left.
     given.clear()
-    assert rooms.afford(0, endpoint(1), near, encode, CODEC, 0.0) == b""
+    assert rooms.afford(0, endpoint(1), Id(5), near, encode, CODEC, 0.0) == b""
 
 
 def test_without_a_budget_nothing_is_paid() -> None:
