@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dhtd.cli.render_node import FAMILIES, about_node
 from dhtd.cli.told import Told, shown
+from dhtd.config.networks import MAINLINE, network_of
 from dhtd.core.messages import VALUE_LASTS
 from dhtd.words import count, duration
 
@@ -237,7 +238,9 @@ def _tracked(entry: Told) -> _Row:
 def _withdrawal(each: Told) -> _Row:
     state = Text("to be confirmed", style="green") if each.flag("acknowledged") else Text("to be asked", style="red")
     retry = each.number("retry_in_s")
-    if retry is not None:
+    if network_of(each.text("id")) is MAINLINE:  # which has no withdrawals
+        state = Text(f"expires in {duration(each.number('expires_in_s'))}")
+    elif retry is not None:
         state.append(f" in {duration(retry)}", style="default")
     return _Row([Text(f"port {each.text('port')}"), Text(each.text("endpoint")), state], each.text("id"))
 

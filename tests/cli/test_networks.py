@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dhtd.cli.render_info import info
+from dhtd.cli.told import Told
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeDaemon, Frame, error, result
 
@@ -144,6 +146,14 @@ def test_delete_says_when_others_forget(dht: Run, home: Path) -> None:
         done = dht("delete", HASH)
     assert (done.status, done.out) == (0, "80\n")
     assert done.err == ("this network has no withdrawals: the copies at 8 nodes expire by themselves within 45 min\n")
+
+
+@pytest.mark.parametrize(("id", "state"), [(ID, "to be asked"), (HASH, "expires in 45 min")])
+def test_a_copy_without_withdrawals_expires(id: str, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the Mainline network nobody is asked to drop a deleted entry."""
+    holder = {"port": 80, "node_id": id, "endpoint": "192.0.2.1:80", "acknowledged": False, "attempts": 0}
+    info(Told({"withdrawals": [{"id": id, **holder, "retry_in_s": None, "expires_in_s": 2_700.0}]}), "withdrawals")
+    assert capsys.readouterr().out.split("192.0.2.1:80")[1].splitlines()[0].strip() == state
 
 
 @pytest.mark.parametrize("verb", ["get", "keep", "delete"])
