@@ -8,9 +8,11 @@ import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dhtd.errors import InvalidId, UsageError
+from dhtd.errors import ConfigError, InvalidId, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dhtd.core.ids import Keyspace
 
 MAGNET: Final = "magnet:"
@@ -93,6 +95,20 @@ def _key_of_name(text: str, keyspace: Keyspace) -> Key:
 
     name = clean_name(_utf8(text))
     return Key(keyspace.format(id_of_name(name, keyspace)), name)
+
+
+def named_network(network: str | None, instance: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return the network that an option or a variable names, or the name of an instance; None if none does.
+
+    Raises `ConfigError` for a variable that names no network.
+    """
+    from dhtd.config.networks import MAINLINE, NETWORKS
+
+    variable = environ.get("DHTD_NETWORK")
+    if variable and variable not in NETWORKS:
+        raise ConfigError(f"DHTD_NETWORK: {variable!r:.80} is none of {', '.join(NETWORKS)}")
+    is_of_mainline = (instance or environ.get("DHTD_INSTANCE")) == MAINLINE.instance
+    return network or variable or (MAINLINE.name if is_of_mainline else None)
 
 
 def check_network(name: str) -> None:

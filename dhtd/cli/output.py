@@ -17,7 +17,7 @@ from dhtd import __version__
 from dhtd.cli import streams
 from dhtd.cli.streams import put, put_json, say
 from dhtd.cli.told import Told
-from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, DhtdError, InternalError, UsageError
+from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DhtdError, InternalError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,14 +134,9 @@ class Session:
 
         Raises `ConfigError` for a variable that names no network.
         """
-        from dhtd.config.networks import MAINLINE, NETWORKS
+        from dhtd.cli.arguments import named_network
 
-        instance = self._instance or os.environ.get("DHTD_INSTANCE")
-        variable = os.environ.get("DHTD_NETWORK")
-        if variable and variable not in NETWORKS:
-            raise ConfigError(f"DHTD_NETWORK: {variable!r:.80} is none of {', '.join(NETWORKS)}")
-        named = self._network or variable
-        return named or (MAINLINE.name if instance == MAINLINE.instance else None)
+        return named_network(self._network, self._instance, os.environ)
 
     def key(self, text: str, *, name: bool) -> Key:
         """Return what an argument means, which says as well which daemon is asked; raise `InvalidId`."""

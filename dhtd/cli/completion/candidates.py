@@ -79,10 +79,12 @@ def complete_value_id(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_own_port(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the ports on which this node has entered the ID before it on the line."""
-    from dhtd.cli.arguments import parse_key
+    from dhtd.cli.arguments import named_network, parse_key
 
+    options = context.find_root().params
     try:
-        id = parse_key(str(context.params.get("id", "")), name=bool(context.params.get("name"))).id
+        network = named_network(options.get("network"), options.get("instance"), os.environ)
+        id = parse_key(str(context.params.get("id", "")), name=bool(context.params.get("name")), network=network).id
     except DhtdError:
         return []
     return _matching(_ask(context, "own-port", incomplete, id), incomplete)
@@ -128,6 +130,7 @@ def _matching(words: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _ask(context: typer.Context, what: str, prefix: str, id: str | None = None) -> list[str]:
+    from dhtd.config.networks import network_of
     from dhtd.config.sources import client_socket
     from dhtd.control.client import Client
     from dhtd.service.info import COMPLETE
@@ -140,7 +143,8 @@ def _ask(context: typer.Context, what: str, prefix: str, id: str | None = None) 
     try:
         # As it stands on the line: no shell has expanded it yet.
         path = None if socket is None else os.path.expandvars(socket)
-        where = client_socket(path, options.get("instance"), os.environ, options.get("network"))
+        implied = None if id is None else network_of(id).name
+        where = client_socket(path, options.get("instance"), os.environ, options.get("network"), implied=implied)
         with Client(where, patience) as client:
             return list(map(str, client.ask(COMPLETE, what=what, prefix=prefix, entry=id).get("words", [])))
     except (DhtdError, OSError):
