@@ -87,12 +87,12 @@ def test_ports_belong_to_the_id_or_name_before(dht: Run, home: Path) -> None:
 def test_ports_are_those_in_the_network_of_the_id(dht: Run, home: Path) -> None:
     """An info hash and a magnet link say which daemon is asked, and for a name an option does."""
     (home / "dhtd").mkdir(mode=0o700)
-    hash, named = "ab" * 20, hashlib.sha1(b"wiki", usedforsecurity=False).hexdigest()
+    info_hash, named = "ab" * 20, hashlib.sha1(b"wiki", usedforsecurity=False).hexdigest()
     with FakeDaemon(home / "dhtd" / "mainline.sock", *[words("80")] * 3) as fake:
-        for given in ([hash], [f"magnet:?xt=urn:btih:{hash}"]):
+        for given in ([info_hash], [f"magnet:?xt=urn:btih:{info_hash}"]):
             assert offered(dht, "delete", *given, "") == ["80"]
         assert offered(dht, "--network", "mainline", "delete", "wiki", "") == ["80"]
-    assert [given["entry"] for _, given in fake.requests] == [hash, hash, named]
+    assert [given["entry"] for _, given in fake.requests] == [info_hash, info_hash, named]
 
 
 def test_prefixes_complete_in_their_own_case(dht: Run, home: Path) -> None:
