@@ -81,6 +81,19 @@ def test_trap_2_an_error_without_an_id_is_no_contact() -> None:
     assert node.counters.malformed == 0
 
 
+def test_queries_have_what_each_client_needs() -> None:
+    """Rust `mainline` decodes no transaction ID but one of 4 bytes, and others tell us by our version."""
+    node = joined()
+    node.commands.lookup(KEY, 1.0)
+    node.commands.ping(STRANGER, 1.0)
+    tids = set()
+    for query, _ in sent(node):
+        assert query.keys() == {b"a", b"q", b"t", b"v", b"y"}
+        assert (len(query[b"t"]), len(query[b"v"])) == (4, 4)
+        tids.add(query[b"t"])
+    assert len(tids) >= 4
+
+
 def test_trap_5_a_checksum_is_made_once_a_contact(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes as long in Python as to answer half a query."""
     made = []
