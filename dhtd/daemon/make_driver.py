@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dhtd.config.networks import NETWORKS
 from dhtd.config.settings import Settings
+from dhtd.core.endpoint import Family
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import SESSION_SIZE
 from dhtd.core.node import Node
@@ -40,6 +41,7 @@ def make_driver(
     """Return a node that has nothing yet but its ID, in these `own` networks, with its sockets."""
     rng, network = random.SystemRandom(), NETWORKS[settings.network]
     node_id = _node_id(settings, state_file, network.keyspace, rng)
+    saved6 = state_file.node_id6() if settings.node_id is None and len(udp.families) > 1 else None
     policy = policy_of(settings, own)
     seal = make_seal(keys, node_id, rng) if keys else None
     if seal is not None:
@@ -51,6 +53,7 @@ def make_driver(
         now=clock(),
         policy=policy,
         families=udp.families,
+        own_ids={} if saved6 is None else {Family.IPV6: saved6},
         local=udp.local(),
         session=_session(state_file, rng),
         write_ahead=True,

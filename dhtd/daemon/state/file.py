@@ -163,6 +163,11 @@ class StateFile(HeldContents):
         value = self.fact("node_id")
         return None if value is None else self._reader.id(value)
 
+    def node_id6(self) -> Id | None:
+        """Return its ID in the network of IPv6, if a node of both families had one that follows from its address."""
+        value = self.fact("node_id6")
+        return self._reader.id(value) if self._is_id(value) else None
+
     def session(self) -> bytes | None:
         """Return the secret under which holders keep own entries; None where there is none, or none that can be one."""
         value = self.fact("session")
@@ -207,6 +212,10 @@ class StateFile(HeldContents):
     def set_node_id(self, id: Id) -> None:
         """Remember the node's own ID."""
         self.set_fact("node_id", self._writer.id(id))
+
+    def set_node_id6(self, id: Id) -> None:
+        """Remember its ID in the network of IPv6."""
+        self.set_fact("node_id6", self._writer.id(id))
 
     def networks(self) -> tuple[str, ...] | None:
         """Return the fingerprints of the network keys that the file was last used with; empty: an open network.

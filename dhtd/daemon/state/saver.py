@@ -79,7 +79,7 @@ class Saver:
         self.own_entries = trio.Lock()  # entering, deleting and restoring hold it: disk and node change together
         self._saved_contacts: list[object] = []
         self._complain_at = float("-inf")
-        self._own_id: Id | None = None  # as it is in the file; it may follow from our address
+        self._own_ids: tuple[Id, ...] = ()  # as they are in the file; they may follow from our addresses
         self._networks: tuple[str, ...] | None = None  # of the keys, where they changed since the file was marked
 
     @property
@@ -93,7 +93,7 @@ class Saver:
 
     def restore(self, node: Node, at_once: float = float("inf")) -> None:
         """Give the node what the file holds: of the entries, so many slices. Called once, before the node runs."""
-        self._own_id = node.own_id
+        self._own_ids = node.overlays.own_ids
         self._file_clock()
         self._file.forget_held()
         contacts = self._file.contacts()
@@ -242,19 +242,21 @@ class Saver:
     @contextmanager
     def _facts_to_save(self, node: Node) -> Iterator[Write]:
         networks, is_news = self._networks, self._timeline.is_news(self._timeline.anchor())
-        own_id = node.own_id
-        is_renamed = self._own_id not in (None, own_id)
+        own_ids = node.overlays.own_ids
+        is_renamed = self._own_ids not in ((), own_ids)
 
         def write() -> None:
             if is_renamed:
-                self._file.set_node_id(own_id)
+                self._file.set_node_id(own_ids[0])
+                for own_id6 in own_ids[1:]:
+                    self._file.set_node_id6(own_id6)
             if networks is not None:
                 self._file.set_networks(networks)
             self._file_clock()
             self._file.settle()
 
         yield write if is_renamed or networks is not None or is_news or self._file.is_unsettled else nothing
-        self._own_id = own_id
+        self._own_ids = own_ids
         if self._networks is networks:  # else the keys changed while this was written
             self._networks = None
 
