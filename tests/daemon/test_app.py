@@ -651,6 +651,25 @@ def test_a_hangup_applies_what_it_can(network: Network) -> None:
         assert process.end()[0] == 0
 
 
+LOOKS_AT_ONCE = """
+from dataclasses import replace
+import dhtd.daemon.serving
+from dhtd.core import policy
+dhtd.daemon.serving.LOOK = 0.01
+policy.MAINLINE = replace(policy.MAINLINE, outside_lasts=0.0)
+"""
+
+
+def test_a_node_without_strangers_serves_contacts(network: Network) -> None:
+    with Process(network, "--network=mainline", script=LOOKS_AT_ONCE + RUN) as process:
+        process.ready()
+        process.wait_for("no stranger has reached this node for an hour: it serves its contacts")
+        with Client(process.socket, DEADLINE) as client:
+            assert client.ask(STATUS)["serves"] == "contacts"
+        process.signal(signal.SIGTERM)
+        assert process.end()[0] == 0
+
+
 IMPATIENT = """
 import sys
 import dhtd.daemon.reloading
