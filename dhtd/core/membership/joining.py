@@ -35,7 +35,7 @@ class Turn(Enum):
 
     ANSWERED = auto()  # a node has answered a query
     NEIGHBOURS_ANSWERED = auto()  # a node has answered the lookup of our own ID
-    ATTEMPT_FAILED = auto()  # the next attempt is due, and no node has answered the last one
+    ATTEMPT_FAILED = auto()  # the next attempt is due, and no node has answered one in time
     LOST = auto()  # no node answers any more
 
 
@@ -64,7 +64,7 @@ class JoiningClock:
         "_relapses",
         "_rng",
         "_silence",
-        "_tried",
+        "_tried_at",
         "attempt",
         "awaits_names",
         "bootstrap",
@@ -80,7 +80,7 @@ class JoiningClock:
         self.awaits_names = False  # more bootstrap endpoints come once their names are resolved
         self.eager_until = float("-inf")  # until then, an attempt follows the last one without a pause
         self._silence: Silence | None = None  # as it was told last
-        self._tried = False  # an attempt was made, and no node has answered since
+        self._tried_at: float | None = None  # when the first attempt was made since a node has answered
         self._attempt_at: float | None = None
         self._probe_at: float | None = None
         self._lookup_at: float | None = None  # when to look ourselves up again
@@ -104,7 +104,7 @@ class JoiningClock:
         if self._overlay.is_connected:
             return False
         self._take(Turn.ANSWERED)
-        self._tried = False
+        self._tried_at = None
         self._overlay.rumoured_at = None
         self._silence = None
         self.eager_until = float("-inf")
@@ -158,9 +158,11 @@ class JoiningClock:
         """Whether to try to join now; the next attempt is then set, for the case that this one fails."""
         if not self.is_attempt_pending(now):
             return False
-        if self._tried:
+        # An attempt that other endpoints bring forward does not mean that the last one has failed.
+        if self._tried_at is None:
+            self._tried_at = now
+        elif now >= self._tried_at + self._policy.query_timeout:
             self._take(Turn.ATTEMPT_FAILED)
-        self._tried = True
         self._overlay.rumoured_at = None
         pause = self._jittered(_EAGER_PAUSE) if self.is_eager(now) else self._pause()
         self._attempt_at = now + self._policy.query_timeout + pause

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from dhtd.core.endpoint import Family
+from dhtd.core.events import Silence
 from dhtd.core.ids import Id
 from dhtd.core.membership.joining import TRANSITIONS, JoiningClock, Turn
 from dhtd.core.policy import DEFAULT
@@ -173,6 +174,19 @@ def test_a_node_turns_as_the_table_says(before: Joining, turn: Turn) -> None:
     join._overlay.joining = before
     join._take(turn)
     assert state(join) is TRANSITIONS.get((before, turn), before)
+
+
+def test_more_endpoints_are_no_failure() -> None:
+    """Names are resolved one by one: each brings an attempt forward while the last one is under way."""
+    join = make()
+    for now in (0.0, 0.01, 0.02):
+        join.begin(now)
+        assert join.is_attempt_due(now)
+        assert (state(join), join.silence(now)) == (Joining.ALONE, None)
+    due = join.next_timeout()
+    assert due is not None
+    assert join.is_attempt_due(due)
+    assert (state(join), join.silence(due)) == (Joining.SILENT, Silence.AT_FIRST)
 
 
 def test_an_attempt_has_failed_when_the_next_is_due() -> None:
