@@ -306,12 +306,12 @@ class Driver:
             log.log(level, "nobody has answered yet at %s; trying again every %s", where, every)
             return
         still, goes_on = ("", "trying again") if event.silence is Silence.AT_FIRST else ("still ", "trying less often")
-        key = "has it no network key either" if self.seal is None else "has it our network key, do the clocks agree"
-        log.log(
-            level,
-            "%snobody answers at %s; %s. Does dhtd run there, is the address right, does a firewall drop UDP, %s?",
-            *(still, where, goes_on, key),
-        )
+        if self.node.codec.traits.is_public:
+            why = "Is the address right, does a firewall drop UDP?"
+        else:
+            key = "has it no network key either" if self.seal is None else "has it our network key, do the clocks agree"
+            why = f"Does dhtd run there, is the address right, does a firewall drop UDP, {key}?"
+        log.log(level, "%snobody answers at %s; %s. %s", still, where, goes_on, why)
 
     def _deliver(self, event: Event) -> None:
         assert not isinstance(event, Unasked)

@@ -531,6 +531,18 @@ async def test_silence_is_logged_with_likely_causes(
         assert set(caplog.messages[3:]) == {"joined the IPv4 network: 1 contact"}  # by both
 
 
+async def test_silence_in_mainline_has_no_key_to_blame(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dhtd")
+    async with Wire(Bep5Codec()).driver() as one:
+        one.node.start([Endpoint.of("10.9.9.9", 6881)], one.clock())
+        one.flush()
+        await trio.sleep(3)
+    why = "Is the address right, does a firewall drop UDP?"
+    assert caplog.messages == [f"nobody answers at 10.9.9.9:6881; trying again. {why}"]
+
+
 async def test_the_nodes_own_publication_is_only_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
