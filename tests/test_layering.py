@@ -360,6 +360,7 @@ def test_no_command_loads_trio_and_few_load_rich(tmp_path: Path) -> None:
         ["ping", "127.0.0.1:9"],
         ["lookup", id],
         ["trace", id],
+        ["events"],
         ["enter", id, "80"],
     ]
     commands += [["delete", id], ["bootstrap", "127.0.0.1:9"], ["hash", "text"]]

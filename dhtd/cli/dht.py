@@ -16,6 +16,7 @@ from dhtd.cli.verbs import (
     backup,
     delete,
     entries,
+    events,
     get,
     info,
     keep,
@@ -108,6 +109,7 @@ keep.register(app)
 keys.register(app)
 info.register(app)
 status.register(app)
+events.register(app)
 queries.register_rest(app)
 backup.register(app)
 stop.register(app)

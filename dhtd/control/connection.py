@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import trio
 
-from dhtd.control.frames import FRAME_MAX, encode, error_body
+from dhtd.control.frames import FRAME_MAX, encode, encode_event, error_body
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.lines import lines_of
 from dhtd.control.requests import decode_frame
@@ -36,6 +36,7 @@ from dhtd.errors import (
 from dhtd.service.method import Caller, Callers, Emit, Event, Leave, Method, Request, Result
 from dhtd.service.methods import method_of
 from dhtd.service.owner import STOP, StopResult
+from dhtd.service.written import Written
 
 Handler = Callable[[Request, Emit[Any], Caller], Awaitable[Result]]
 
@@ -236,7 +237,10 @@ class Connection:
         return answer
 
     async def _emit(self, event: Event) -> None:
-        await self._send(self._encode({"event": event}))
+        if isinstance(event, Written):
+            await self._send(encode_event(self._id, event))
+        else:
+            await self._send(self._encode({"event": event}))
 
     async def _send_error(self, error: DhtdError) -> None:
         await self._send(self._encode({"error": error_body(error)}))

@@ -1,4 +1,4 @@
-"""A watch at the daemon that keeps nobody waiting: its events are taken once its descriptor is readable."""
+"""A stream of events of the daemon that keeps nobody waiting: its events are taken once its descriptor is readable."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ class Feed:
 
     def begin(self, ids: Iterable[Mapping[str, object]]) -> None:
         """Ask for these IDs, each with its name if it has one."""
+        self.ask("watch", {"ids": list(ids)})
+
+    def ask(self, method: str, params: Mapping[str, object]) -> None:
+        """Call a method that goes on until we hang up."""
         self._link.connect()
-        self._link.send(self._link.conversation.ask("watch", {"ids": list(ids)}))
+        self._link.send(self._link.conversation.ask(method, params))
 
     def fileno(self) -> int:
         """Return the descriptor, which is readable when events arrive."""

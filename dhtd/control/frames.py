@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from dhtd.errors import BadRequest, DhtdError
+from dhtd.service.written import Written
 
 VERSION = 1
 FRAME_MAX = 65_536  # bytes of a request, with its newline
@@ -28,6 +29,11 @@ class ErrorBody(TypedDict):
 def encode(body: Mapping[str, Any]) -> bytes:
     """Return one line: the JSON object and a newline. Only ASCII, so that no line can hold half a character."""
     return _dumped({"v": VERSION, **body}).encode() + b"\n"
+
+
+def encode_event(id: object, event: Written) -> bytes:
+    """Return the line of an event that is JSON already."""
+    return f'{{"v":{VERSION},"id":{_dumped(id)},"event":{event.text}}}\n'.encode()
 
 
 def batches(elements: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
@@ -61,7 +67,7 @@ def decode_object(line: bytes) -> dict[str, Any]:
     return body
 
 
-def _dumped(body: Mapping[str, Any]) -> str:
+def _dumped(body: object) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 

@@ -32,6 +32,7 @@ from dhtd.core.publishing.write_ahead import Chosen
 from dhtd.core.records import Mutable, Peer, RecordKey, Value
 from dhtd.daemon.counter_log import CounterLog
 from dhtd.daemon.defects import Defects, Pause
+from dhtd.daemon.events.follower import Follower
 from dhtd.daemon.labels import Labels
 from dhtd.daemon.sockets.channel import Datagram
 from dhtd.daemon.sockets.udp import UdpSockets
@@ -123,6 +124,7 @@ class Driver:
         self.farewell: trio.Event | None = None  # set once no holder is left to tell that this node stops
         self.defects = Defects(udp.counters, clock)
         self._watch = CounterLog(node.counters)
+        self.follower = Follower(node, udp.zones, clock, wall)
         self._unsealing = Unsealing(udp.counters, clock, self.defects)
         self._clocks = ClockWatch(clock, wall)
 
@@ -143,6 +145,8 @@ class Driver:
             # 2. Events, to their operations and to the log.
             while (event := self.node.poll_event()) is not None:
                 self._pass_on(event)
+            if self.follower.is_on:
+                self._tell_followers()
             # 3. Holders that the saver has to write down before their entries are sent.
             if unwritten := self.node.publisher.poll_unwritten():
                 self.unwritten += unwritten
@@ -185,6 +189,12 @@ class Driver:
             except Exception:  # noqa: BLE001 - noted
                 self.defects.note("a datagram to %s could not be sent", endpoint)
 
+    def _tell_followers(self) -> None:
+        try:
+            self.follower.take()
+        except Exception:  # noqa: BLE001 - noted
+            self.defects.note("clients could not be told what this node does")
+
     def _pass_on(self, event: Event) -> None:
         try:
             self._dispatch(event)
@@ -198,7 +208,10 @@ class Driver:
 
     def _handle_batch(self, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint]) -> list[Datagram]:
         """Hand each datagram to the node, and return the answers. One reading of the clock serves the whole batch."""
-        now, handle = self.clock(), self.node.handle_datagram
+        now = self.clock()
+        handle: Callable[[bytes, Endpoint, float], bytes | None] = self.node.handle_datagram
+        if self.follower.is_on:
+            handle = self.follower.watching(handle)
         answers = []
         for data, address in batch:
             try:
@@ -235,6 +248,7 @@ class Driver:
             # 2. Look at the counters and the clocks while we are awake.
             now = self.clock()
             self._watch.look(now)
+            self.follower.look(now)
             self._look_at_clocks(now)
             # 3. Do the node's due work, if it is still due: an answer in time moves the deadline.
             deadline = self.node.poll_timeout()

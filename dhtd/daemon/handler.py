@@ -7,6 +7,7 @@ from typing import Any
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.handlers.entries import Entries, LookAtPort, look_at_port
+from dhtd.daemon.handlers.events import Happenings
 from dhtd.daemon.handlers.info import Inside
 from dhtd.daemon.handlers.node import AboutNode
 from dhtd.daemon.handlers.owner import ForOwner
@@ -39,6 +40,7 @@ class Handler:
             Watches(driver),
             Queries(driver),
             Traces(driver),
+            Happenings(driver),
             AboutNode(driver, report),
             Inside(driver, guards, report),
             ForOwner(driver, saver),

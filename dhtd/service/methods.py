@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dhtd.errors import BadRequest, DhtdError, InternalError, NoThread, ShuttingDown, UnknownMethod
-from dhtd.service import entries, info, node, owner, queries, trace, values, watch
+from dhtd.service import entries, events, info, node, owner, queries, trace, values, watch
 from dhtd.service.method import Method, Request
 from dhtd.service.params import shown
 
 _ROWS: Final[tuple[Method[Any, Any], ...]] = (
     *entries.METHODS,
     *queries.METHODS,
+    *events.METHODS,
     *trace.METHODS,
     *node.METHODS,
     *info.METHODS,

@@ -30,6 +30,7 @@ HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
 TOKEN_MAX: Final = 64  # bytes of a store token, twice as many hex digits
 WITHIN_MAX: Final = 1_000_000.0  # seconds that a client can wait
 COUNT_MAX: Final = 65_535  # nodes that are to hold something: far more than ever do
+SERIAL_MAX: Final = (1 << 53) - 1  # of an event: JSON of other languages has no greater whole numbers
 PID_MAX: Final = (1 << 31) - 1
 BOOTSTRAP_MAX: Final = 256  # endpoints in one request: all are pinged at once
 WATCHED_MAX: Final = 256  # IDs in one request
@@ -90,6 +91,12 @@ def one_of(choices: tuple[str, ...]) -> Kind:
 def _count(number: int) -> int:
     if not 0 <= number <= COUNT_MAX:
         raise Misfit(f"is a number from 0 to {COUNT_MAX}, not {shown(number)}")
+    return number
+
+
+def _serial(number: int) -> int:
+    if not 0 <= number <= SERIAL_MAX:
+        raise Misfit(f"is a number from 0 to {SERIAL_MAX}, not {shown(number)}")
     return number
 
 
@@ -250,6 +257,7 @@ _NO_ENDPOINT = (InvalidEndpoint, InvalidPort)
 TEXT: Final = Kind("text", (str,), "text", str)
 FLAG: Final = Kind("boolean", (bool,), "true or false", bool)
 COUNT: Final = Kind("integer", (int,), "a whole number", _count)
+SERIAL: Final = Kind("integer", (int,), "a whole number", _serial)
 SECONDS: Final = Kind("number", (int, float), "a number of seconds", _seconds)
 EVERY: Final = Kind("number", (int, float), "a number of seconds", check_every)
 PID: Final = Kind("integer", (int,), "a whole number", check_pid, (InvalidPid,))

@@ -30,6 +30,7 @@ from dhtd.core.counters import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.log import LogCounters
 from dhtd.daemon.sockets.channel import UdpCounters
+from dhtd.service.events import Happening
 from dhtd.service.info import SECTIONS, InfoResult
 from dhtd.service.methods import METHODS
 from dhtd.service.watch import WatchEvent
@@ -44,6 +45,7 @@ RESULTS: dict[str, Any] = {
     **{verb: METHODS[verb].result for verb in typer.main.get_command(client.app).commands if verb in METHODS},  # type: ignore[attr-defined]
     "backup": Written,  # the file, which the client has written
     "completion": Script,
+    "events": Happening,  # one object a line
     "get": Got,
     "key": Shown,
     "watch": WatchEvent,  # one object a line

@@ -25,12 +25,16 @@ from dhtd.control.socket_file import BACKLOG
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.ids import NATIVE
+from dhtd.daemon.events.follower import LINGER as LINGER_EVENTS
+from dhtd.daemon.events.ring import KEPT
+from dhtd.daemon.events.telling import NAMED
 from dhtd.daemon.handlers.info import WORDS_MAX
 from dhtd.daemon.handlers.owner import PIECE
 from dhtd.daemon.log import LogCounters
 from dhtd.daemon.report import SLICE
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.service.entries import KeptInfo, LeftBehindInfo, Replica, Stats
+from dhtd.service.events import KINDS, Happening
 from dhtd.service.info import (
     COMPLETIONS,
     SECTIONS,
@@ -52,8 +56,9 @@ from dhtd.service.info import (
 from dhtd.service.method import Stream
 from dhtd.service.methods import COMMON, METHODS
 from dhtd.service.node import UnreachedHost
-from dhtd.service.params import TOKEN_MAX, WATCHED_MAX
+from dhtd.service.params import SERIAL_MAX, TOKEN_MAX, WATCHED_MAX
 from dhtd.service.queries import NamedNode
+from dhtd.service.trace import TraceEvent
 from dhtd.service.values import FoundValue, StaleCopy, ValueInfo
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
@@ -102,6 +107,7 @@ TYPES: dict[str, Any] = {
     "object of integer": dict[str, int],
     "object of text": dict[str, str],
     "counters": dict[str, Any],
+    "happening": dict[str, Any],
     **OBJECTS,
     "kept copies or null": KeptInfo | None,
 }
@@ -182,7 +188,7 @@ def test_a_chapter_names_only_errors_of_the_table(method: str) -> None:
 
 def test_result_objects_have_their_keys_and_types() -> None:
     chapters = parts(CHAPTERS["OBJECTS"], "Ss")
-    assert list(chapters) == sorted([*OBJECTS, "counters"])
+    assert list(chapters) == sorted([*OBJECTS, "counters", "happening"])
     for name, kind in OBJECTS.items():
         said = {key: type_of(words) for key, words in items(chapters[name]).items()}
         assert said == typing.get_type_hints(kind), name
@@ -201,6 +207,18 @@ def test_events_have_the_keys_and_types_sent() -> None:
         method.event for method in METHODS.values() if isinstance(method, Stream) and method.event is not InfoResult
     ]
     assert said == {name: hint for event in events for name, hint in typing.get_type_hints(event).items()}
+
+
+def test_happenings_have_the_keys_and_types_sent() -> None:
+    _, *kinds = re.split(r"^\.It Li (\S+)\n", parts(CHAPTERS["OBJECTS"], "Ss")["happening"], flags=re.MULTILINE)
+    said = {kind: items(text) for kind, text in zip(kinds[::2], kinds[1::2], strict=True)}
+    common = {*typing.get_type_hints(Happening)}
+    steps = {*typing.get_type_hints(TraceEvent)}
+    assert list(said) == list(KINDS)
+    for kind, body in KINDS.items():
+        hints = {name: hint for name, hint in typing.get_type_hints(body).items() if name not in common}
+        hints = {name: hint for name, hint in hints.items() if kind != "lookup-step" or name not in steps}
+        assert {name: type_of(words) for name, words in said[kind].items()} == hints, kind
 
 
 def test_every_section_of_info_is_described() -> None:
@@ -236,7 +254,7 @@ def test_the_codes_are_those_that_can_come() -> None:
     assert said == sorted(made)
     of_table = {error.code for method in METHODS.values() for error in method.errors}
     assert said == sorted(of_table | {error.code for error in (*COMMON, *OF_THE_SOCKET)})
-    named = set(re.findall(r"^\.Li ([a-z]+-[a-z-]+)", SOURCE, re.MULTILINE)) - {*COMPLETIONS}
+    named = set(re.findall(r"^\.Li ([a-z]+-[a-z-]+)", SOURCE, re.MULTILINE)) - {*COMPLETIONS, *KINDS}
     assert named <= made
 
 
@@ -264,6 +282,10 @@ def test_the_daemon_s_page_gives_the_same_limits() -> None:
         ("FRAMES", f"An integer from 1 to {PORT_MAX}."),
         ("METHODS", f"2 to {2 * TOKEN_MAX} hexadecimal digits"),
         ("METHODS", f"in parts of at most {SLICE} elements"),
+        ("METHODS", f"as far as the latest {KEPT}\nevents reach"),
+        ("METHODS", f"from 0 to {SERIAL_MAX}:"),
+        ("METHODS", f"For {LINGER_EVENTS:.0f} seconds after the last one"),
+        ("OBJECTS", f"with {NAMED} elements"),
         ("METHODS", f"One at least, and at most {WATCHED_MAX}."),
         ("METHODS", f"at most {PIECE} bytes of it"),
         ("METHODS", f"At most {WORDS_MAX}, in order."),

@@ -13,6 +13,7 @@ from dhtd.control.requests import decode_frame
 from dhtd.core.ids import NATIVE
 from dhtd.service.checks import TcpCheck
 from dhtd.service.entries import DeleteRequest, EnterManyRequest, EnterRequest, LookupRequest
+from dhtd.service.events import EventsRequest
 from dhtd.service.info import SECTIONS, CompleteRequest, InfoRequest
 from dhtd.service.method import Request
 from dhtd.service.methods import METHODS
@@ -54,6 +55,7 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
         EnterManyRequest((WantedEntry(NUMBER, 80, "wiki"), WantedEntry(NUMBER, 81, None))),
     ),
     "lookup": ({"id": ID, "first": True}, LookupRequest(NUMBER, first=True)),
+    "events": ({"after": 7, "kind": "limit"}, EventsRequest(7, "limit")),
     "trace": ({"id": ID, "name": "wiki"}, TraceRequest(NUMBER, "wiki")),
     "watch": (
         {"ids": [{"id": ID, "name": "wiki"}, {"id": ID}, {"id": ID, "name": None}]},
@@ -100,6 +102,8 @@ OPTIONAL = {
     ("enter", "attached"),
     ("lookup", "first"),
     ("trace", "name"),
+    ("events", "after"),
+    ("events", "kind"),
     ("delete", "port"),
     ("info", "section"),
     ("get", "salt"),
@@ -125,6 +129,8 @@ WRONG_TYPES: dict[str, list[object]] = {
     "endpoints": [AT_TEXT, None, 1, {}, [1], [None], [[AT_TEXT]], []],
     "id": [1, None, True, [ID], NUMBER],
     "name": [1, True, ["wiki"], {}],
+    "after": [True, "1", 1.0, [1], {}],
+    "kind": [1, True, ["limit"], {}],
     "port": [True, False, "80", 80.0, [80], {}],
     "section": [1, True, ["store"], {}],
     "token": [1, None, True, ["00"]],
@@ -157,6 +163,8 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
         errors.InvalidId,
         ["", "0", ID[1:], ID + "0", "g" * 64, " " + ID[1:], "0x" + ID[2:], "é" * 64],
     ),
+    "after": (errors.BadRequest, [-1, 1 << 53]),
+    "kind": (errors.BadRequest, ["", "Limit", "everything"]),
     "name": (errors.InvalidId, ["", "a\nb", "x" * 256]),
     "port": (errors.InvalidPort, [0, -1, 65_536, 10**30]),
     "section": (errors.BadRequest, ["", "Store", "everything"]),

@@ -10,13 +10,13 @@ import typer
 from dhtd.cli.output import Failure, JsonOption, NameOption, Session, Verb, session
 from dhtd.cli.streams import put, put_json
 from dhtd.cli.told import Told
-from dhtd.cli.traced import line, sentence
 from dhtd.cli.verbs.lookup import failure_of
 from dhtd.cli.verbs.queries import IdArgument
 
 
 def trace(context: typer.Context, id: IdArgument, *, name: NameOption = False, json: JsonOption = False) -> None:
     """Look ID up, and show how. Each query, its node and round trip, and what its answer led to."""
+    from dhtd.cli.traced import sentence
     from dhtd.service.trace import TRACE
 
     options = session(context, json=json)
@@ -43,6 +43,8 @@ def trace(context: typer.Context, id: IdArgument, *, name: NameOption = False, j
 
 def _print(options: Session, answers: Iterator[Told]) -> Told:
     """Print each event at once; the last answer is the result."""
+    from dhtd.cli.traced import line
+
     for told in answers:
         if "step" not in told.body:
             continue

@@ -86,12 +86,16 @@ class Allowance:
 
     def take(self, now: float) -> bool:
         """Take one; return whether there was one left."""
-        if now >= self._since + 1.0 or now < self._since:
-            self._since, self._left = now, self._most
-        if not self._left:
+        if not self.is_left(now):
             return False
         self._left -= 1
         return True
+
+    def is_left(self, now: float) -> bool:
+        """Whether one is left."""
+        if now >= self._since + 1.0 or now < self._since:
+            self._since, self._left = now, self._most
+        return self._left > 0
 
 
 class Observations:
