@@ -134,11 +134,12 @@ class Bep5Encoder:
         answer = self._encode_reply(query.tid, sender, observed, _got(held, nodes, issued))
         if len(answer) <= room.limit or not isinstance(held, Value):
             return answer
-        if not room.proved:
+        left = room.limit - (len(answer) - len(nodes))
+        if not room.proved or left < 0:
             return self._encode_reply(query.tid, sender, observed, _got(None, nodes, issued))
         # Contacts are to be had from other nodes as well.
-        nodes = _fewer(query, observed, packed, others, room.limit - (len(answer) - len(nodes)))
-        return self._encode_reply(query.tid, sender, observed, _got(held, nodes, issued))
+        fewer = _fewer(query, observed, packed, others, left)
+        return self._encode_reply(query.tid, sender, observed, _got(held, fewer, issued))
 
     def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
         """Never asked for: this wire has no leases."""
@@ -246,9 +247,9 @@ def _fewer(query: Query, observed: Endpoint, packed: PackedContacts, others: Pac
     """Return the nearest contacts that fit into `room` bytes: of one family, its own if the query wants that."""
     request, families = query.request, query.options.families
     assert type(request) is Get
-    chosen = packed if families is None or observed.family in families else others
-    if chosen is None or not chosen.contacts:
-        return b""
+    is_own = bool(packed.contacts) and (families is None or observed.family in families)
+    chosen = packed if is_own else others
+    assert chosen is not None, "there are contacts, or there would be none to leave out"
     most = max(0, room - len(b"6:nodes6000:")) // (ID_SIZE + len(chosen.contacts[0].endpoint))
     return _packed(closest(chosen.contacts, request.key, most)).wire
 

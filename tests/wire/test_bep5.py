@@ -379,6 +379,23 @@ def test_a_value_comes_back(held: Value | int | None, limit: int) -> None:
     assert isinstance(held, Mutable) or len(data) <= 400
 
 
+@pytest.mark.parametrize("families", [None, frozenset({Family.IPV6}), frozenset(Family)])
+@pytest.mark.parametrize("at", [HERE, HERE6])
+@pytest.mark.parametrize("known", [8, 0])
+def test_contacts_make_way_for_a_value(families: frozenset[Family] | None, at: Endpoint, known: int) -> None:
+    own = CODEC.pack_contacts(contacts(known, ipv6=at is HERE6))
+    others = CODEC.pack_contacts(contacts(8, ipv6=at is HERE))
+    query, held = (
+        ask(Get(TARGET), Options(families=families)),
+        Mutable(bytes(32), b"", 1, b"896:" + bytes(896), bytes(64)),
+    )
+    bare = len(CODEC.encode_got(query, TARGET, at, TOKEN, CODEC.pack_contacts([]), Room(1_452), held, 0))
+    for limit in range(bare - 1, bare + 300):
+        data = CODEC.encode_got(query, TARGET, at, TOKEN, own, Room(limit, proved=True), held, 0, others)
+        assert (b"v" in body(data)) is (limit >= bare)
+        assert len(data) <= limit or limit < bare
+
+
 def test_without_a_token_an_answer_names_none() -> None:
     packed = CODEC.pack_contacts(contacts(8))
     data = CODEC.encode_got(ask(Get(TARGET)), TARGET, HERE, b"", packed, Room(400), None, 0)
