@@ -16,7 +16,7 @@ HOUR = 3_600.0
 
 
 def test_an_entry_is_announced_every_quarter_of_an_hour() -> None:
-    node, announced, now = make(), [], 1.0
+    node, announced, pinged, now = make(), [], 0, 1.0
     for host in HOSTS:
         node.overlays[Family.IPV4].state.answered(host, 0.1, 0.0)
     node.commands.enter(KEY, 80, now)
@@ -27,6 +27,7 @@ def test_an_entry_is_announced_every_quarter_of_an_hour() -> None:
             if query[b"q"] == b"announce_peer" and host is HOSTS[0]:
                 assert query[b"a"][b"port"] == 80
                 announced.append(now)
+            pinged += query[b"q"] == b"ping"
             body = {b"id": KEYSPACE.to_bytes(host.id), b"token": b"token", b"nodes": b""}
             node.handle_datagram(bencode({b"t": query[b"t"], b"y": b"r", b"r": body}), host.endpoint, now)
         while node.poll_event() is not None:
@@ -37,5 +38,6 @@ def test_an_entry_is_announced_every_quarter_of_an_hour() -> None:
         node.handle_timeout(now)
     pauses = [later - earlier for earlier, later in pairwise(announced)]
     assert len(pauses) >= 7
+    assert pinged < 10  # nobody asks all the time whether a holder is there
     jitter = POLICY.republish_jitter
     assert all(15 * 60 * (1 - jitter) <= pause <= 15 * 60 * (1 + jitter) + 1 for pause in pauses)
