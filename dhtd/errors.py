@@ -105,6 +105,12 @@ class ConfigError(UsageError):
     code = "bad-configuration"
 
 
+class ExtraMissing(UsageError):
+    """A part of dhtd that is an extra, and is not installed."""
+
+    code = "extra-missing"
+
+
 class BadRequest(UsageError):
     """A control request that is not one JSON object of a known method with the right parameters."""
 

@@ -28,9 +28,10 @@ ALLOWED: dict[str, set[str]] = {
     "dhtd.control": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service"},
     "dhtd.config": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire"},
     "dhtd.daemon": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
+    "dhtd.http": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.cli": {
         *("dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.sim", "dhtd.service", "dhtd.control", "dhtd.config"),
-        "dhtd.daemon",
+        *("dhtd.daemon", "dhtd.http"),
     },
 }
 
@@ -288,7 +289,9 @@ def test_the_core_reads_no_clock_and_no_entropy() -> None:
     [
         ("msgpack", {"dhtd.wire"}),
         ("nacl", {"dhtd.wire"}),
-        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.cli"}),
+        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.http", "dhtd.cli"}),
+        ("hypercorn", {"dhtd.http"}),
+        ("starlette", {"dhtd.http"}),
         ("typer", {"dhtd.cli"}),
         ("click", {"dhtd.cli"}),
         ("platformdirs", {"dhtd.config"}),
@@ -433,6 +436,18 @@ except SystemExit as end:
 """)
     assert "dhtd.sim.simulation" in loaded
     assert {name.partition(".")[0] for name in loaded} & {*PLOTTING, "rich", "trio", "sqlite3", "asyncio"} == set()
+
+
+def test_the_web_is_waited_for_where_it_serves() -> None:
+    users = {
+        module
+        for module, imports in IMPORTS.items()
+        for found in imports
+        if found.module.startswith("dhtd.http") and found.at_run_time and layer(module) != "dhtd.http"
+    }
+    assert users == {"dhtd.cli.verbs.start"}
+    loaded = loaded_by("import dhtd.cli.verbs.start, dhtd.daemon.app")
+    assert {name.partition(".")[0] for name in loaded} & {"hypercorn", "starlette", "anyio", "h11", "h2"} == set()
 
 
 def test_the_core_loads_nothing_impure_of_its_own() -> None:

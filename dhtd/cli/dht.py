@@ -26,6 +26,7 @@ from dhtd.cli.verbs import (
     queries,
     status,
     stop,
+    token,
     trace,
     watch,
 )
@@ -112,6 +113,7 @@ status.register(app)
 events.register(app)
 queries.register_rest(app)
 backup.register(app)
+token.register(app)
 stop.register(app)
 completion_verb.register(app, "dht")
 

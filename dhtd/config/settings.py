@@ -71,6 +71,11 @@ class Settings:
     entries: Path | None  # the directory of the files that declare entries
     socket_group: str | None  # its members may connect as well; not looked up yet
     socket_clients: int  # connections of one user
+    http: tuple[str, ...]  # ADDR:PORT, or unix:PATH; none: no HTTP
+    http_public: bool  # an address that other machines reach is allowed
+    http_tls: tuple[Path, ...]  # files in PEM: certificate and key; none: no TLS
+    http_host: tuple[str, ...]  # names by which clients ask for this machine
+    http_token: Path | None
     node_id: Id | None  # None: that of the state file, or a new one
     network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
     exempt_network: tuple[str, ...]  # CIDR, beside private ranges: limits by network do not apply there
@@ -111,6 +116,11 @@ SETTINGS: Final = (
         count_of("connections", 1, CLIENTS_MAX),
         64,  # control.limits has the same
     ),
+    Setting("http", "WHERE", "Serve HTTP at ADDR:PORT or unix:PATH; repeat for more.", values.HTTP_ADDRESSES, ()),
+    Setting("http-public", "", "Let other machines reach it, by TLS.", values.FLAG, False),
+    Setting("http-tls", "FILE", "Certificate of TLS; repeat for a key in another file.", values.TLS_FILES, ()),
+    Setting("http-host", "NAME", "A name of this machine that HTTP clients use; repeat for more.", values.NAMES, ()),
+    Setting("http-token", "FILE", "The token of HTTP clients.", values.FILE, None),
     Setting("node-id", "HEX", "This node's new ID.", values.NODE_ID, None),
     Setting(
         "network-key",

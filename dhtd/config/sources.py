@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dhtd.config import paths, toml_file
+from dhtd.config import addresses, paths, toml_file
 from dhtd.config.networks import MAINLINE, NATIVE, NETWORKS, Network
 from dhtd.config.settings import INSTANCE, NEEDED, NETWORK, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, Setting, Settings
 from dhtd.config.values import shown
@@ -81,6 +81,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
         values["entries"] = paths.entries()
     paths.check_socket(values["socket"])
     _refuse_of_others(network, values, origins, node_id)
+    _refuse_open_http(values, origins)
     defaults = {setting.key: setting.default for setting in SETTINGS} | dict(network.defaults)
     return Settings(
         **{setting.field: values.get(setting.key, defaults[setting.key]) for setting in SETTINGS},
@@ -139,6 +140,23 @@ def _refuse_of_others(network: Network, values: Mapping[str, Any], origins: Mapp
     digits = 2 * network.keyspace.width
     if node_id and len(node_id) != digits:
         raise ConfigError(f"{origins['node-id']}: an ID in the {network.name} network has {digits} hex digits")
+
+
+def _refuse_open_http(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Raise where other machines would reach HTTP without TLS, or without anybody having said that they may."""
+    public = next((text for text in values.get("http", ()) if not addresses.is_local(text)), None)
+    if public is None:
+        return
+    if not values.get("http-public"):
+        raise ConfigError(
+            f"{origins['http']}: other machines reach {public}: say --http-public as well, with a certificate for TLS,"
+            " or listen on 127.0.0.1"
+        )
+    if not values.get("http-tls"):
+        raise ConfigError(
+            f"{origins['http']}: the token would cross the network to {public} in clear: give a certificate with"
+            " --http-tls"
+        )
 
 
 def changes(old: Settings, new: Settings) -> list[Change]:
@@ -221,7 +239,7 @@ class _Source(NamedTuple):
             if key not in known:
                 assert self.kind == "file", key
                 near = _nearest(key.lower().strip().replace("_", "-"), known, "-")
-                hint = f"the keys are {', '.join(known)}" if near is None else f"did you mean {near!r}?"
+                hint = "dhtd.toml(5) lists all" if near is None else f"did you mean {near!r}?"
                 raise ConfigError(f"{self.file}: unknown key {shown(key)}; {hint}")
 
 

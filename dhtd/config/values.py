@@ -13,7 +13,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from dhtd.config import paths
+from dhtd.config import addresses, paths
 from dhtd.core import counters
 from dhtd.core.endpoint import check_port, parse_port, split_host_port
 from dhtd.core.ids import MAINLINE, NATIVE, Id
@@ -29,6 +29,7 @@ CAPS_APART: Final = {  # caps with a setting of their own
     counters.OPERATIONS: "max-operations",
 }
 _KEYS_MAX: Final = 2  # wire.sealed.KEYS_MAX, which a test holds equal: to import it would load libsodium
+_TLS_MAX: Final = 2
 _HOST: Final = re.compile(r"[^\s\[\]/@,:]{1,255}")
 
 
@@ -227,6 +228,13 @@ def _key_files(texts: list[str], read: Callable[[str], Path] = _path) -> tuple[P
     return files
 
 
+def _tls_files(texts: list[str], read: Callable[[str], Path] = _path) -> tuple[Path, ...]:
+    files = tuple(read(text) for text in texts)
+    if len(files) > _TLS_MAX:
+        raise ConfigError(f"names {len(files)} files: those of the certificate and of its key are all")
+    return files
+
+
 def _rate_text(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
         raise ConfigError(f"{shown(text)} is not a number of queries a second, such as 256, or 0 for no limit")
@@ -316,6 +324,8 @@ _A_RATE: Final = "a number of queries a second, such as 256, or 0 for no limit"
 PORT: Final = Kind(parse_port, _typed("an integer from 1 to 65535", (int,), check_port))
 ADDRESSES: Final = _list_of("192.168.1.123", _addresses)
 HOSTS: Final = _list_of("192.168.1.123:1729", _hosts)
+HTTP_ADDRESSES: Final = _list_of("127.0.0.1:8729", addresses.http_addresses)
+NAMES: Final = _list_of("dht.example.org", addresses.host_names)
 FILE: Final = Kind(_path, _string(_absolute_path), offers=Offers.FILES)
 DIRECTORY: Final = Kind(_directory, _string(_absolute(_directory)), offers=Offers.FILES)
 INSTANCE: Final = Kind(paths.check_instance, _string(paths.check_instance), offers=Offers.INSTANCES)
@@ -326,6 +336,12 @@ KEY_FILES: Final = Kind(
     _key_files_text,
     _listed("/etc/dhtd/network.key", lambda texts: _key_files(texts, _absolute_path)),
     repeated=_key_files,
+    offers=Offers.FILES,
+)
+TLS_FILES: Final = Kind(
+    lambda text: _tls_files(_words(text)),
+    _listed("/etc/dhtd/tls.pem", lambda texts: _tls_files(texts, _absolute_path)),
+    repeated=_tls_files,
     offers=Offers.FILES,
 )
 NETWORKS: Final = _list_of("203.0.113.0/24", _networks)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import select
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -33,12 +33,10 @@ from dhtd.errors import (
     ShuttingDown,
     TooManyClients,
 )
-from dhtd.service.method import Caller, Callers, Emit, Event, Leave, Method, Request, Result
+from dhtd.service.method import Callers, Event, Handler, Leave, Method, Request
 from dhtd.service.methods import method_of
 from dhtd.service.owner import STOP, StopResult
 from dhtd.service.written import Written
-
-Handler = Callable[[Request, Emit[Any], Caller], Awaitable[Result]]
 
 HANG_UP_INTERVAL = 0.25  # seconds between looks at a client that sends no more but may still read
 SHUTDOWN_GRACE = 1.0  # seconds to tell clients that we stop

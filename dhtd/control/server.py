@@ -17,12 +17,13 @@ from contextlib import suppress
 
 import trio
 
-from dhtd.control.connection import Connection, Farewell, Handler, Terms, send_at_once
+from dhtd.control.connection import Connection, Farewell, Terms, send_at_once
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.peer import Peer, groups_by_database, peer_of, supplementary_groups
 from dhtd.control.threads import in_thread
 from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.errors import DhtdError, NoThread, SocketForbidden, TooManyClients
+from dhtd.service.method import Handler
 
 LIMITS = Limits()
 ACCEPT_PAUSE = 0.25  # seconds, when there is no file descriptor for a connection

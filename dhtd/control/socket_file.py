@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from dhtd.control.peer import group_id
 from dhtd.errors import SocketInUse, SocketUnusable
@@ -34,6 +34,18 @@ _TURN_WAIT: Final = 2.0  # seconds for another daemon that starts here to be don
 _TURN_PAUSE: Final = 0.02
 
 
+class Role(NamedTuple):
+    """What a socket is for, in messages."""
+
+    what: str
+    option: str  # names another place
+    prefix: str  # of a path, behind the option
+    otherwise: str  # advice where a daemon has it already
+
+
+CONTROL: Final = Role("control socket", "--socket", "", "For a second one, use --instance NAME")
+
+
 class ControlSocket:
     """A listening socket and its file. Leaving the context closes the socket and removes the file.
 
@@ -41,11 +53,12 @@ class ControlSocket:
     `ConfigError` if there is no `group` of that name. `notice` is a warning for the user, or None.
     """
 
-    def __init__(self, path: Path, group: str | None = None) -> None:
+    def __init__(self, path: Path, group: str | None = None, as_: Role = CONTROL) -> None:
         self.group = None if group is None else group_id(group)
         self._path = path
         self._group_name = group
-        self.listening = _make(path, self.group, group)
+        self._as = as_
+        self.listening = _make(path, self.group, group, as_)
         self._identity = _identity(path)
         self.notice = None if self.group is None else _out_of_reach(path, self.group, str(group))
 
@@ -71,7 +84,7 @@ class ControlSocket:
 
         Raises the errors of the constructor; then the old one stays.
         """
-        self.listening = _make(self._path, self.group, self._group_name, patience=0.0)
+        self.listening = _make(self._path, self.group, self._group_name, self._as, patience=0.0)
         self._identity = _identity(self._path)
 
     def desert(self) -> None:
@@ -85,13 +98,13 @@ class ControlSocket:
                 self._path.unlink()
 
 
-def _make(path: Path, gid: int | None, group: str | None, patience: float = _TURN_WAIT) -> socket.socket:
+def _make(path: Path, gid: int | None, group: str | None, as_: Role, patience: float = _TURN_WAIT) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _make_directory(path.parent, gid, group)
-        _check_place(path)
+        _check_place(path, as_)
         with _turn(path.parent, patience):
-            _remove_stale(path)
+            _remove_stale(path, as_)
             _bind(listening, path)
             try:
                 if gid is not None:
@@ -103,9 +116,9 @@ def _make(path: Path, gid: int | None, group: str | None, patience: float = _TUR
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
-            raise _in_use(path) from None
+            raise _in_use(path, as_) from None
         reason = error.strerror or str(error)
-        raise SocketUnusable(f"cannot make the control socket {path}: {reason}. Use --socket for another") from None
+        raise SocketUnusable(f"cannot make the {as_.what} {path}: {reason}. Use {as_.option} for another") from None
     except BaseException:
         listening.close()
         raise
@@ -154,34 +167,34 @@ def _give_to_group(path: Path, mode: int, gid: int, group: str) -> None:
     path.chmod(mode)  # last: it must be the group's before
 
 
-def _check_place(path: Path) -> None:
+def _check_place(path: Path, as_: Role) -> None:
     """Raise `SocketUnusable` if others than us and root could put something in the socket's place."""
     directory = path.parent.absolute()
     mode = directory.lstat().st_mode
     if stat.S_ISLNK(mode):
         raise SocketUnusable(
-            f"the control socket's directory {directory} is a symbolic link, which could be led elsewhere: give the"
-            f" path that it leads to, as --socket {directory.resolve() / path.name}"
+            f"the {as_.what}'s directory {directory} is a symbolic link, which could be led elsewhere: give the"
+            f" path that it leads to, as {as_.option} {as_.prefix}{directory.resolve() / path.name}"
         )
     if not stat.S_ISDIR(mode):
-        raise SocketUnusable(f"{directory} is no directory for a control socket. Use --socket for another")
+        raise SocketUnusable(f"{directory} is no directory for the {as_.what}. Use {as_.option} for another")
     for place in dict.fromkeys((directory, *directory.parents, *directory.resolve().parents)):
         status = place.lstat()
         if status.st_uid not in {0, os.geteuid()}:
             raise SocketUnusable(
-                f"the control socket {path} would lie in {place}, which belongs to user {status.st_uid}, who could put"
-                f" another in its place: name one in a directory of the daemon's own user with --socket"
+                f"the {as_.what} {path} would lie in {place}, which belongs to user {status.st_uid}, who could put"
+                f" another in its place: name one in a directory of the daemon's own user with {as_.option}"
             )
         sticky = status.st_mode & stat.S_ISVTX
         writable = status.st_mode & 0o022 and not stat.S_ISLNK(status.st_mode)
         if writable and (place == directory or not sticky):
             raise SocketUnusable(
-                f"the control socket {path} would lie in {place}, where others may write"
+                f"the {as_.what} {path} would lie in {place}, where others may write"
                 f" (mode {stat.S_IMODE(status.st_mode):04o}) and could put another in its place: "
                 + (
-                    f"give it a directory of its own, as --socket {directory / 'dhtd' / path.name}"
+                    f"give it a directory of its own, as {as_.option} {as_.prefix}{directory / 'dhtd' / path.name}"
                     if sticky
-                    else f"chmod go-w {place}, or name one elsewhere with --socket"
+                    else f"chmod go-w {place}, or name one elsewhere with {as_.option}"
                 )
             )
 
@@ -208,14 +221,14 @@ def _turn(directory: Path, patience: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _remove_stale(path: Path) -> None:
+def _remove_stale(path: Path, as_: Role) -> None:
     """Remove a socket without a listener; raise `SocketInUse` for one with, `SocketUnusable` for another file."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise SocketUnusable(f"{path} is in the way of the control socket, and is no socket. Use --socket for another")
+        raise SocketUnusable(f"{path} is in the way of the {as_.what}, and is no socket. Use {as_.option} for another")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -223,13 +236,13 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
         except BlockingIOError:
-            raise _in_use(path) from None
+            raise _in_use(path, as_) from None
         else:
-            raise _in_use(path)
+            raise _in_use(path, as_)
 
 
-def _in_use(path: Path) -> SocketInUse:
-    return SocketInUse(f"a running daemon has the control socket {path}. For a second one, use --instance NAME")
+def _in_use(path: Path, as_: Role) -> SocketInUse:
+    return SocketInUse(f"a running daemon has the {as_.what} {path}. {as_.otherwise}")
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

@@ -15,17 +15,18 @@ from typing import Final
 import trio
 
 from dhtd.config import key_file
+from dhtd.config.access_token import token_of
 from dhtd.config.networks import MAINLINE, NETWORKS
 from dhtd.config.settings import Settings
 from dhtd.control.connection import Farewell
-from dhtd.control.limits import ControlCounters, Limits
-from dhtd.control.server import Listening, serve
 from dhtd.control.socket_file import ControlSocket
 from dhtd.daemon import log as log_module
+from dhtd.daemon.clients import Clients
 from dhtd.daemon.declaring import Declaring
 from dhtd.daemon.descriptors import as_lack
 from dhtd.daemon.discovery.moves import Moves
 from dhtd.daemon.discovery.resolver import BootstrapHosts, SystemResolver
+from dhtd.daemon.doors import Doors
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.goodbye import say_goodbye
 from dhtd.daemon.guards.guards import Guards
@@ -46,10 +47,10 @@ from dhtd.daemon.state.restorer import AT_ONCE
 from dhtd.daemon.state.saver import Saver
 from dhtd.daemon.timeline import boot_id
 from dhtd.errors import EXIT_DONE, DhtdError, InternalError
+from dhtd.service.door import Door, House
 from dhtd.service.owner import StopResult
 from dhtd.wire.network_key import NetworkKey
 
-LOOK_INTERVAL: Final = 60.0  # seconds between looks at whether the control socket is still there
 HANGUP_GRACE: Final = 1.0  # seconds after SIGHUP until a terminal that went away is surely known to have gone
 
 log = logging.getLogger("dhtd")
@@ -64,16 +65,25 @@ class Ready:
     socket: str
     state: str
     pid: int
+    doors: list[str]  # where programs knock, beside the socket
 
 
 Announce = Callable[[Ready], None]
 Reload = Callable[[], Settings]
 
 
-def run(settings: Settings, announce: Announce, reload: Reload, *, change_network: bool = False) -> None:
+def run(
+    settings: Settings,
+    announce: Announce,
+    reload: Reload,
+    *,
+    doors: Sequence[Door] = (),
+    change_network: bool = False,
+) -> None:
     """Run a daemon until SIGTERM, SIGINT or a client ends it; return once its state is saved.
 
-    `announce` is called when it is ready, `reload` on SIGHUP. `change_network`: see `network_mark`.
+    `announce` is called when it is ready, `reload` on SIGHUP. `doors` are opened, served and closed. `change_network`:
+    see `network_mark`.
     Raises a `DhtdError` where it cannot start or save, or where a defect ends it: then the log has the traceback.
     """
     signals = Signals(_last_words)
@@ -81,7 +91,7 @@ def run(settings: Settings, announce: Announce, reload: Reload, *, change_networ
     log_module.catch_the_rest()
     signals.watch()
     try:
-        with opened(settings, change_network=change_network) as daemon:
+        with opened(settings, doors, change_network=change_network) as daemon:
             signals.last_words = daemon.say_last_words
             daemon.run(signals, announce, reload)
     except DhtdError as error:
@@ -99,8 +109,8 @@ def run(settings: Settings, announce: Announce, reload: Reload, *, change_networ
 
 
 @contextmanager
-def opened(settings: Settings, *, change_network: bool = False) -> Iterator[Daemon]:
-    """Yield a daemon with its state file and its sockets, which are closed when the context ends."""
+def opened(settings: Settings, doors: Sequence[Door] = (), *, change_network: bool = False) -> Iterator[Daemon]:
+    """Yield a daemon with its state file, its sockets and its doors, which are closed when the context ends."""
     keys = key_file.read_all(settings.network_key, os.environ)
     network = NETWORKS[settings.network]
     with closing(StateFile.open(settings.state, network.keyspace)) as state_file:
@@ -109,11 +119,13 @@ def opened(settings: Settings, *, change_network: bool = False) -> Iterator[Daem
             open_sockets(settings.bind, settings.port) as udp_sockets,
             ControlSocket(settings.socket, settings.socket_group) as control,
             closing(Links()) as links,  # which hears of what changes from now on
+            Doors(doors) as opened_doors,
         ):
             if control.notice is not None:
                 log.warning("%s", control.notice)
             network_mark.claim(state_file, keys, change=change_network)
-            yield Daemon(settings, keys, state_file, UdpSockets(udp_sockets, network.policy), control, links)
+            udp = UdpSockets(udp_sockets, network.policy)
+            yield Daemon(settings, keys, state_file, udp, control, links, opened_doors)
 
 
 def _say(state_file: StateFile) -> None:
@@ -143,26 +155,29 @@ class Daemon:
         udp: UdpSockets,
         control: ControlSocket,
         links: Links,
+        doors: Doors,
     ) -> None:
         self._settings = settings
+        self._doors = doors
+        self._token = token_of(settings)
         self._control = control
         udp.open_channels()
         addresses = own_addresses(udp.listening())
         self._driver = make_driver(settings, keys, state_file, udp, networks_of(addresses))
         self._saver = Saver(state_file, clock, boot=boot_id(), labels=self._driver.labels)
         self._saver.restore(self._driver.node, AT_ONCE)
-        self._control_counters = ControlCounters()
-        saver = self._saver
+        saver, keyspace = self._saver, self._driver.node.codec.traits.keyspace
+        self._clients = Clients(control, settings, keyspace)
         self._guards = Guards(self._driver, saver)
         self._report = NodeReport(
-            self._driver, settings, self._control_counters, self._guards, state_file.notices, lambda: saver.is_restoring
+            self._driver, settings, self._clients.counters, self._guards, state_file.notices, lambda: saver.is_restoring
         )
         routers = NETWORKS[settings.network].routers if settings.public_bootstrap else ()
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap, routers)
         self._serving = Serving(self._driver, settings.read_only if settings.network == MAINLINE.name else "no")
         self._serving.begin()
         self._moves = Moves(self._driver, links, addresses)
-        own, keyspace = OwnEntries(self._driver, saver, self._guards), self._driver.node.codec.traits.keyspace
+        own = OwnEntries(self._driver, saver, self._guards)
         self._declaring = Declaring(own, self._driver.labels, keyspace)
         self._reloading = Reloading(settings, self._driver, saver, self._hosts, self._declaring)
         self.farewells: list[Farewell] = []
@@ -170,8 +185,6 @@ class Daemon:
         self._running = trio.CancelScope()
         self._is_stopping = trio.Event()
         self._terminal = Terminal()
-        self._listening = Listening(control.listening)
-        self._socket_complaint = ""
 
     def run(self, signals: Signals, announce: Announce, reload: Reload) -> None:
         """Serve until somebody or something ends it; then save, whatever it was.
@@ -218,7 +231,7 @@ class Daemon:
         driver, persist = self._driver, self._driver.defects.persist
         with self._running, nullcontext() if signals is None else signals.watched():
             async with trio.open_nursery() as nursery:
-                handler = Handler(driver, self._saver, self._guards, self._report)
+                handler = Handler(driver, self._saver, self._guards, self._report, token=self._token)
                 if signals is not None:
                     obey = partial(self._obey, signals, reload, nursery)
                     nursery.start_soon(persist, "signals could not be obeyed", obey)
@@ -235,8 +248,16 @@ class Daemon:
                     persist, "holders could not be written down", partial(self._saver.write_ahead, driver)
                 )
                 nursery.start_soon(persist, "entries could not be guarded", self._guards.run)
-                nursery.start_soon(persist, "clients could not be served", partial(self._serve, handler))
-                nursery.start_soon(persist, "the control socket could not be kept", self._keep_socket)
+                nursery.start_soon(
+                    persist,
+                    "clients could not be served",
+                    partial(self._clients.serve, handler, self._stop_for, driver.defects.note),
+                )
+                nursery.start_soon(persist, "the control socket could not be kept", self._clients.keep)
+                keyspace, token = driver.node.codec.traits.keyspace, self._token
+                house = House(handler, keyspace, token.matches if token else lambda _: False, driver.defects.note)
+                for door in self._doors.all:
+                    nursery.start_soon(persist, "programs could not be let in", partial(door.serve, house))
                 announce(self._ready())
                 self._notify("READY=1")
 
@@ -246,18 +267,6 @@ class Daemon:
         if not self._is_guest:
             gc.freeze()
 
-    async def _serve(self, handler: Handler) -> None:
-        await serve(
-            self._listening,
-            handler,
-            group=self._control.group,
-            limits=Limits(clients=self._settings.socket_clients),
-            counters=self._control_counters,
-            stop=self._stop_for,
-            note=self._driver.defects.note,
-            keyspace=self._driver.node.codec.traits.keyspace,
-        )
-
     async def _obey(self, signals: Signals, reload: Reload, nursery: trio.Nursery) -> None:
         """Obey one signal after the other; the second one to end is obeyed by `signals` itself."""
         while True:
@@ -265,7 +274,7 @@ class Daemon:
             if number != signal.SIGHUP:
                 self.stop(f"on {signal.Signals(number).name}; a second signal does not wait")
             elif not self._stop_without_terminal():
-                self._renew_socket()
+                self._clients.renew()
                 nursery.start_soon(self._look_at_terminal)
                 nursery.start_soon(self._reloading.reload, reload)
 
@@ -280,27 +289,6 @@ class Daemon:
             self.stop("because its terminal was closed")
             return True
         return False
-
-    async def _keep_socket(self) -> None:
-        """Look now and then whether clients still find the control socket."""
-        while True:
-            await trio.sleep(LOOK_INTERVAL)
-            self._renew_socket()
-
-    def _renew_socket(self) -> None:
-        """Make the control socket again, if somebody has removed it."""
-        if not self._control.is_lost:
-            return
-        try:
-            self._control.renew()
-        except DhtdError as error:
-            if str(error) != self._socket_complaint:  # said once: the next look comes soon
-                log.error("the control socket was removed, and cannot be made again: %s", error)
-            self._socket_complaint = str(error)
-        else:
-            log.warning("the control socket %s was removed: made it again", self._settings.socket)
-            self._socket_complaint = ""
-            self._listening.replace(self._control.listening)
 
     def _stop_for(self, farewell: Farewell) -> None:
         self.farewells.append(farewell)
@@ -341,4 +329,5 @@ class Daemon:
             socket=str(self._settings.socket),
             state=str(self._settings.state),
             pid=os.getpid(),
+            doors=self._doors.places,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dhtd.config.access_token import AccessToken
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.handlers.entries import Entries, LookAtPort, look_at_port
@@ -32,6 +33,7 @@ class Handler:
         guards: Guards,
         report: NodeReport,
         look_at_port: LookAtPort = look_at_port,
+        token: AccessToken | None = None,
     ) -> None:
         values = OwnValues(driver, saver)
         subjects = (
@@ -43,7 +45,7 @@ class Handler:
             Happenings(driver),
             AboutNode(driver, report),
             Inside(driver, guards, report),
-            ForOwner(driver, saver),
+            ForOwner(driver, saver, token),
         )
         self._serving = {call.method.request: call.serve for subject in subjects for call in subject.calls()}
 

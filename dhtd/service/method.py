@@ -64,6 +64,9 @@ class Caller(Protocol):
         """
 
 
+Handler = Callable[[Request, Emit[Any], Caller], Awaitable[Result]]  # serves any method, or raises a `DhtdError`
+
+
 class Parameter(NamedTuple):
     """One parameter of a method."""
 

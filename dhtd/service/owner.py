@@ -1,12 +1,13 @@
-"""The methods of the daemon's owner: backup and stop."""
+"""The methods of the daemon's owner: backup, token and stop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Annotated, Final, TypedDict
 
-from dhtd.errors import Busy, StateError
+from dhtd.errors import Busy, ConfigError, KeyUnusable, StateError
 from dhtd.service.method import Callers, Method, Request, Stream
+from dhtd.service.params import FLAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +59,28 @@ STOP: Final = Method(
     callers=Callers.OWNER,
 )
 
-METHODS: Final = (BACKUP, STOP)
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest(Request):
+    """Tell the token that clients of the HTTP door send. With `renew`, make a new one; the old one counts no longer."""
+
+    renew: Annotated[bool, FLAG] = False
+
+
+class TokenResult(TypedDict):
+    """The token, and the file that holds it."""
+
+    token: str
+    file: str
+
+
+TOKEN: Final = Method(
+    "token",
+    "Tells the token of the HTTP door, or makes a new one.",
+    TokenRequest,
+    TokenResult,
+    errors=(ConfigError, KeyUnusable),
+    callers=Callers.OWNER,
+)
+
+METHODS: Final = (BACKUP, STOP, TOKEN)

@@ -235,6 +235,7 @@ def codes_in(path: Path) -> Iterator[str]:
 
 
 MAKERS = (  # of errors that reach a client
+    "config/access_token.py",
     *("core/**/*.py", "service/*.py", "daemon/handlers/*.py", "daemon/guards/*.py", "daemon/discovery/resolver.py"),
     *(f"control/{name}.py" for name in ("frames", "requests", "server", "connection", "lines", "threads")),
 )

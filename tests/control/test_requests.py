@@ -18,6 +18,7 @@ from dhtd.service.info import SECTIONS, CompleteRequest, InfoRequest
 from dhtd.service.method import Request
 from dhtd.service.methods import METHODS
 from dhtd.service.node import BootstrapRequest
+from dhtd.service.owner import TokenRequest
 from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX, WATCHED_MAX, WantedEntry, WatchedId
 from dhtd.service.queries import FindNodeRequest, FindValueRequest, PingRequest, StoreRequest
 from dhtd.service.trace import TraceRequest
@@ -55,6 +56,7 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
         EnterManyRequest((WantedEntry(NUMBER, 80, "wiki"), WantedEntry(NUMBER, 81, None))),
     ),
     "lookup": ({"id": ID, "first": True}, LookupRequest(NUMBER, first=True)),
+    "token": ({"renew": True}, TokenRequest(renew=True)),
     "events": ({"after": 7, "kind": "limit"}, EventsRequest(7, "limit")),
     "trace": ({"id": ID, "name": "wiki"}, TraceRequest(NUMBER, "wiki")),
     "watch": (
@@ -101,6 +103,7 @@ OPTIONAL = {
     ("enter", "pid"),
     ("enter", "attached"),
     ("lookup", "first"),
+    ("token", "renew"),
     ("trace", "name"),
     ("events", "after"),
     ("events", "kind"),
@@ -143,6 +146,7 @@ WRONG_TYPES: dict[str, list[object]] = {
     "pid": [True, "1", 1.0, [1], {}],
     "attached": [None, 0, "yes", []],
     "first": [None, 0, "yes", []],
+    "renew": [None, 0, "yes", []],
     "ids": [None, ID, {}, [], [ID], [{}], [{"name": "wiki"}], [{"id": 1}], [{"id": ID, "port": 80}]],
     "entry": [1, True, [ID], NUMBER],
     "what": [1, None, True, ["id"]],
@@ -178,6 +182,7 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "pid": (errors.InvalidPid, [0, -1, 1 << 31, 10**30]),
     "attached": (errors.BadRequest, ["yes"]),
     "first": (errors.BadRequest, ["yes"]),
+    "renew": (errors.BadRequest, ["yes"]),
     "ids": (errors.InvalidId, [[{"id": ""}], [{"id": ID}, {"id": ID[1:]}], [{"id": ID, "name": ""}]]),
     "entry": (errors.InvalidId, ["", "0", ID[1:]]),
     "what": (errors.BadRequest, ["", "ID", "name"]),

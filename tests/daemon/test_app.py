@@ -320,7 +320,7 @@ def entered(process: Process, port: int) -> None:
 
 FAIL = """
 import os
-from dhtd.daemon.app import Daemon
+from dhtd.daemon.clients import Clients
 from dhtd.daemon.state.saver import Saver
 save = Saver.save_now
 def save_loudly(self, node):
@@ -329,7 +329,7 @@ def save_loudly(self, node):
 Saver.save_now = save_loudly
 async def fail(self):
     raise {0}
-Daemon._keep_socket = fail
+Clients.keep = fail
 async def persist(self, kind, work):
     await work()
 from dhtd.daemon.defects import Defects

@@ -12,7 +12,7 @@ from dhtd.service.entries import ENTER
 from dhtd.service.method import Callers, Method, Stream
 from dhtd.service.methods import METHODS, method_of, named
 from dhtd.service.node import NODE_ID, NodeIdRequest
-from dhtd.service.owner import BACKUP, STOP
+from dhtd.service.owner import BACKUP, STOP, TOKEN
 from dhtd.service.params import FLAG, SECONDS
 
 ROWS = list(METHODS.values())
@@ -40,8 +40,8 @@ def test_a_request_leads_to_its_method() -> None:
 
 def test_the_owner_s_methods_may_be_refused() -> None:
     owners = [method for method in ROWS if method.callers is Callers.OWNER]
-    assert owners == [BACKUP, STOP]
-    assert [method for method in ROWS if NotPermitted in method.errors] == [BACKUP, ENTER, STOP]
+    assert owners == [BACKUP, STOP, TOKEN]
+    assert [method for method in ROWS if NotPermitted in method.errors] == [BACKUP, ENTER, STOP, TOKEN]
 
 
 def test_parameters_are_those_of_the_fields() -> None:

@@ -16,11 +16,12 @@ from dhtd.cli.completion.candidates import complete_file
 from dhtd.cli.output import JsonOption, Verb
 from dhtd.cli.settings import takes_settings
 from dhtd.cli.streams import discard, is_writable, put, put_json, say
-from dhtd.errors import DhtdError
+from dhtd.errors import DhtdError, ExtraMissing
 
 if TYPE_CHECKING:
     from dhtd.config.settings import Settings
     from dhtd.daemon.app import Ready
+    from dhtd.service.door import Door
 
 
 @takes_settings
@@ -53,10 +54,24 @@ def start(
         return load_settings({**given, "config": config}, os.environ)
 
     try:
-        run(load(), lambda ready: _announce(ready, json=json), load, change_network=change_network)
+        settings = load()
+        announce = lambda ready: _announce(ready, json=json)  # noqa: E731 - one word for a long line
+        run(settings, announce, load, doors=_doors(settings), change_network=change_network)
     except DhtdError as error:
         _say_why(error, given.get("log-format"), json=json)
         raise typer.Exit(error.exit_status) from None
+
+
+def _doors(settings: Settings) -> list[Door]:
+    """Return the doors that the settings ask for. Nothing of the others is imported."""
+    doors: list[Door] = []
+    if settings.http:
+        try:
+            from dhtd.http.door import HttpDoor
+        except ModuleNotFoundError as error:
+            raise ExtraMissing(f"HTTP needs the module {error.name}: pip install 'dhtd[web]'") from None
+        doors.append(HttpDoor(settings))
+    return doors
 
 
 def _announce(ready: Ready, *, json: bool) -> None:
@@ -71,6 +86,8 @@ def _announce(ready: Ready, *, json: bool) -> None:
             for endpoint in ready.endpoints:
                 put(f"address {endpoint}")
             put(f"socket {ready.socket}")
+            for door in ready.doors:
+                put(f"door {door}")
         sys.stdout.flush()
     except OSError:
         discard(sys.stdout)

@@ -1,0 +1,113 @@
+"""The application of one listening address: guard, resources, document, probes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import trio
+from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
+
+from dhtd.errors import DhtdError, InternalError
+from dhtd.http.caller import HttpCaller, Streams
+from dhtd.http.endpoint import Endpoint
+from dhtd.http.exchange import Exchange
+from dhtd.http.guard import Guard
+from dhtd.http.openapi import document
+from dhtd.http.problems import HttpProblem
+from dhtd.http.resources import RESOURCES, V1
+from dhtd.http.watch_memory import WatchMemory
+from dhtd.service.door import House
+from dhtd.service.method import Event
+from dhtd.service.node import StatusRequest
+
+DOCUMENT: Final = f"{V1}/openapi.json"
+
+Serve = Callable[[Exchange], Awaitable[None]]
+Verbs = Mapping[str, Serve]
+
+
+class Site:
+    """What is at each path, for all listening addresses of a daemon."""
+
+    def __init__(self, house: House, streams: Streams, memory: WatchMemory) -> None:
+        self._house = house
+        self._streams = streams
+        self._document = document(house.keyspace)
+        by_path: dict[str, dict[str, Serve]] = {
+            "/readyz": {"GET": self._ready},
+            DOCUMENT: {"GET": self._describe},
+        }
+        for resource in RESOURCES:
+            verbs = by_path.setdefault(resource.path, {})
+            verbs[resource.verb] = Endpoint(resource, house, streams, memory).serve
+        self._by_path = [(compile_path(path)[0], verbs) for path, verbs in by_path.items()]
+
+    def at(self, path: str) -> tuple[Verbs, dict[str, str]]:
+        """Return what is at a path, by verb, and the elements of the path; raise `HttpProblem` for 404."""
+        for pattern, verbs in self._by_path:
+            match = pattern.match(path)
+            if match is not None:
+                return verbs, match.groupdict()
+        raise HttpProblem(HTTPStatus.NOT_FOUND, f"nothing is at this path: {DOCUMENT} lists what there is")
+
+    async def _describe(self, exchange: Exchange) -> None:
+        await exchange.answer_json(self._document)
+
+    async def _ready(self, exchange: Exchange) -> None:
+        """Answer 200 once the node is in its network, and 503 while it is not."""
+        with HttpCaller(self._streams) as caller:
+            status: Any = await self._house.handler(StatusRequest(), _ignore, caller)
+        is_ready = status["state"] in {"joined", "doubtful"} and not status["restoring"]
+        body = {"ready": is_ready, "state": status["state"], "restoring": status["restoring"]}
+        await exchange.answer_json(body, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+class App:
+    """The ASGI application of one address."""
+
+    def __init__(self, site: Site, guard: Guard, note: Callable[[str], None]) -> None:
+        self._site = site
+        self._guard = guard
+        self._note = note
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Whatever happens, the client is told, and other requests go on."""
+        if scope["type"] == "lifespan":
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        head_only = scope["method"] == "HEAD"
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._answer(exchange, "GET" if head_only else scope["method"])
+        except DhtdError as error:
+            if not exchange.has_begun:
+                await exchange.answer_problem(error)
+        except trio.Cancelled:
+            raise
+        except Exception:  # noqa: BLE001 - noted
+            self._note("a request by HTTP failed")
+            if not exchange.has_begun:
+                await exchange.answer_problem(InternalError("a defect in dhtd; the daemon's log has the details"))
+
+    async def _answer(self, exchange: Exchange, verb: str) -> None:
+        self._guard.check(exchange)
+        verbs, elements = self._site.at(exchange.scope["path"])
+        serve = verbs.get(verb)
+        if serve is None:
+            allowed = sorted({*verbs, *({"HEAD"} if "GET" in verbs else ())})
+            raise HttpProblem(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"{verb!r:.40} is not for this path, but {', '.join(allowed)}",
+                {"allow": ", ".join(allowed)},
+            )
+        exchange.scope["path_params"] = elements
+        await serve(exchange)
+
+
+async def _ignore(event: Event) -> None:
+    pass

@@ -1,0 +1,124 @@
+"""The HTTP door: its addresses, from their opening to their closing."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from dhtd.config.addresses import UNIX
+from dhtd.config.settings import Settings
+from dhtd.control.socket_file import ControlSocket, Role
+from dhtd.errors import AddressUnavailable, ConfigError, PortTaken
+from dhtd.http.app import App, Site
+from dhtd.http.caller import Streams
+from dhtd.http.connections import Places, serve
+from dhtd.http.guard import Guard
+from dhtd.http.watch_memory import WatchMemory
+from dhtd.service.door import House
+
+HTTP: Final = Role("HTTP socket", "--http", "unix:", "Choose another with --http")
+BACKLOG: Final = 64
+ID_SIZE: Final = 9  # bytes of the id of an event
+
+
+class HttpDoor:
+    """The addresses of the setting `http`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sockets: list[tuple[socket.socket, bool]] = []  # each with whether it is a Unix socket
+        self._tls: ssl.SSLContext | None = None
+        self._opened = ExitStack()
+
+    def open(self) -> list[str]:
+        with ExitStack() as opened:
+            settings = self._settings
+            if settings.http_tls:
+                self._tls = _tls(settings.http_tls)
+            scheme = "http" if self._tls is None else "https"
+            where = []
+            for text in settings.http:
+                if text.startswith(UNIX):
+                    path = Path(text.removeprefix(UNIX))
+                    file = opened.enter_context(ControlSocket(path, None, HTTP))
+                    self._sockets.append((file.listening, True))
+                    where.append(f"{scheme}+unix://{path}")
+                else:
+                    listening = opened.enter_context(_listen(text))
+                    self._sockets.append((listening, False))
+                    where.append(f"{scheme}://{text.rpartition(':')[0]}:{listening.getsockname()[1]}")
+            self._opened = opened.pop_all()
+        return where
+
+    async def serve(self, house: House) -> None:
+        places = Places()
+        site = Site(house, Streams(), WatchMemory(lambda: secrets.token_urlsafe(ID_SIZE)))
+        hosts = frozenset(name.lower() for name in self._settings.http_host)
+        scheme = "http" if self._tls is None else "https"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cut_at_end, places)
+            for listening, is_unix in self._sockets:
+                guard = Guard(None if is_unix else house.is_token, hosts, scheme)
+                listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+                app = App(site, guard, house.note)
+                nursery.start_soon(serve, listener, app, places, house.note, self._tls)
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+async def _cut_at_end(places: Places) -> None:
+    """Cut all connections off once cancelled, so that no client that does not read keeps the daemon."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        places.close()
+
+
+def _listen(text: str) -> socket.socket:
+    """Return a listening socket; raise `PortTaken` or `AddressUnavailable`."""
+    address, _, port = text.rpartition(":")
+    host = address.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, int(port)))
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"another program has TCP port {port} at {host}: choose another with --http") from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise AddressUnavailable(f"{host} is no address of this machine: choose another with --http") from None
+        if error.errno == errno.EACCES:
+            raise AddressUnavailable(
+                f"only root may listen on port {port}: choose one above 1023 with --http"
+            ) from None
+        raise AddressUnavailable(f"cannot listen at {text}: {error.strerror}") from None
+    return listening
+
+
+def _tls(files: Sequence[Path]) -> ssl.SSLContext:
+    """Return what TLS needs, from the files of certificate and key; raise `ConfigError`."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    certificate, key, named = files[0], files[-1], " and ".join(map(str, files))
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{named}: no certificate with its key in PEM: {error.reason or error}") from None
+    except OSError as error:
+        raise ConfigError(f"{named}: the certificate or its key cannot be read: {error.strerror}") from None
+    return context
