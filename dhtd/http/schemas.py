@@ -31,6 +31,7 @@ _OF_KINDS: Final[dict[Kind, Schema]] = {
     params.TOKEN: {"type": "string", "pattern": f"^([0-9a-fA-F]{{2}}){{1,{params.TOKEN_MAX}}}$"},
     params.DATA: _BASE64,
     params.SALT: _BASE64,
+    params.SERIAL: {"type": "integer", "minimum": 0, "maximum": params.SERIAL_MAX},
     params.SEQ: {"type": "integer", "minimum": 0, "maximum": SEQ_MAX},
     params.PUBLIC_KEY: {"type": "string", "pattern": f"^[0-9a-fA-F]{{{2 * PUBLIC_KEY_SIZE}}}$"},
     params.SIGNATURE: {"type": "string", "pattern": f"^[0-9a-fA-F]{{{2 * SIGNATURE_SIZE}}}$"},
