@@ -27,7 +27,7 @@ def query_of(name: str, families: tuple[Family, ...], directory: Path, monkeypat
     """Return a search's query as the node of a daemon sends it."""
     monkeypatch.setattr("random.SystemRandom", lambda: Random(1))
     places = {"state": directory / "state.db", "socket": directory / "s", "config": os.devnull}
-    udp = SimpleNamespace(families=families, local=tuple, counters=None)
+    udp = SimpleNamespace(families=families, local=tuple, counters=None, zones=None)
     with closing(StateFile.open(directory / f"{len(families)}.db", NETWORKS[name].keyspace)) as file:
         settings = load_settings({"network": name, **places}, {})
         codec = make_driver(settings, [], file, cast("UdpSockets", udp), ()).node.codec
