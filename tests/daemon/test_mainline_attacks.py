@@ -23,6 +23,7 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.daemon import make_driver
 from dhtd.daemon.sockets.udp import UdpSockets
+from dhtd.daemon.sockets.zones import Zones
 from dhtd.daemon.state.file import StateFile
 from dhtd.wire import bep42
 from dhtd.wire.bep5 import Bep5Codec
@@ -40,7 +41,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setattr(make_driver, "clock", lambda: 0.0)
     monkeypatch.setattr("random.SystemRandom", lambda: Random(1))
-    udp = SimpleNamespace(families=(Family.IPV4,), local=tuple, counters=None)
+    udp = SimpleNamespace(families=(Family.IPV4,), local=tuple, counters=None, zones=Zones())
     settings = load_settings({"network": "mainline"}, {})
     file = StateFile.open(tmp_path / "state.db", KEYSPACE)
     node = make_driver.make_driver(settings, [], file, cast("UdpSockets", udp), ()).node

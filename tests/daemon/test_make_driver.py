@@ -18,6 +18,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode
 from dhtd.daemon.make_driver import make_driver
 from dhtd.daemon.sockets.udp import UdpSockets
+from dhtd.daemon.sockets.zones import Zones
 from dhtd.daemon.state.file import StateFile
 
 IPV4, IPV6 = Family
@@ -27,7 +28,7 @@ def query_of(name: str, families: tuple[Family, ...], directory: Path, monkeypat
     """Return a search's query as the node of a daemon sends it."""
     monkeypatch.setattr("random.SystemRandom", lambda: Random(1))
     places = {"state": directory / "state.db", "socket": directory / "s", "config": os.devnull}
-    udp = SimpleNamespace(families=families, local=tuple, counters=None, zones=None)
+    udp = SimpleNamespace(families=families, local=tuple, counters=None, zones=Zones())
     with closing(StateFile.open(directory / f"{len(families)}.db", NETWORKS[name].keyspace)) as file:
         settings = load_settings({"network": name, **places}, {})
         codec = make_driver(settings, [], file, cast("UdpSockets", udp), ()).node.codec

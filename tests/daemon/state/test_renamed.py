@@ -13,6 +13,7 @@ from dhtd.core.endpoint import Family
 from dhtd.core.ids import MAINLINE, Id
 from dhtd.daemon.make_driver import make_driver
 from dhtd.daemon.sockets.udp import UdpSockets
+from dhtd.daemon.sockets.zones import Zones
 from dhtd.daemon.state.file import StateFile
 from dhtd.daemon.state.saver import Saver
 from tests.core.mainline import make
@@ -42,7 +43,7 @@ async def test_each_family_begins_with_its_own(
         monkeypatch.setenv(variable, str(tmp_path))
     settings, udp = (
         load_settings({"network": "mainline"}, {}),
-        SimpleNamespace(families=families, local=tuple, counters=None),
+        SimpleNamespace(families=families, local=tuple, counters=None, zones=Zones()),
     )
     ids: list[tuple[Id, ...]] = []
     for _ in range(2):
