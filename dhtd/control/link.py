@@ -6,21 +6,14 @@ Other than `Client`, it knows no methods: it sends the frame of a request, and r
 from __future__ import annotations
 
 import socket
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from dhtd.control.conversation import Answer, Conversation, End, Failure, NotAnAnswer
-from dhtd.errors import (
-    DaemonTimeout,
-    DaemonUnreachable,
-    DhtdError,
-    SocketForbidden,
-    SocketUnusable,
-    TooManyClients,
-)
+from dhtd.control.unreachable import cannot_connect, closed, stranger
+from dhtd.errors import DaemonTimeout, DaemonUnreachable, DhtdError, TooManyClients
 
 CONNECT_PAUSE = 0.05  # seconds until a daemon with many clients is tried again
 WAIT_MAX = 1_000_000.0  # seconds; sockets take no more at once
@@ -90,30 +83,8 @@ class Link:
                     time.sleep(min(CONNECT_PAUSE, self.remaining()))
         except TimeoutError:
             raise self.too_late() from None
-        except FileNotFoundError:
-            message = f"no daemon is running: there is no socket {self.path}. Start one: {self._hint}"
-            raise DaemonUnreachable(message) from None
-        except ConnectionRefusedError:
-            if self._is_another_file():
-                message = f"{self.path} is not a socket: give the path of the daemon's with --socket"
-            else:
-                nobody = f"nobody listens on {self.path}, it is left over"
-                message = f"no daemon is running: {nobody}. Start one: {self._hint}"
-            raise DaemonUnreachable(message) from None
-        except PermissionError:
-            message = f"the socket {self.path} is not for this user: be the user who started the daemon"
-            raise SocketForbidden(f"{message}, or a member of its --socket-group") from None
         except OSError as error:
-            if error.errno is None:  # Python's error for a path that is too long
-                raise SocketUnusable(f"{self.path} is too long a path for a socket: use --socket") from None
-            message = f"cannot reach the daemon on {self.path}: {error.strerror}. Start one: {self._hint}"
-            raise DaemonUnreachable(message) from None
-
-    def _is_another_file(self) -> bool:
-        try:
-            return not stat.S_ISSOCK(self.path.stat().st_mode)
-        except OSError:
-            return False
+            raise cannot_connect(error, self.path, self._hint) from None
 
     def send(self, data: bytes) -> None:
         """Send the frame of a request."""
@@ -200,10 +171,10 @@ class Link:
 
     def stranger(self) -> DaemonUnreachable:
         """Return the error where somebody else answers."""
-        return DaemonUnreachable(f"what listens on {self.path} is not dhtd")
+        return stranger(self.path)
 
     def _closed(self) -> DaemonUnreachable:
-        return DaemonUnreachable(f"the daemon on {self.path} has closed the connection: it is stopping")
+        return DaemonUnreachable(closed(self.path))
 
     def too_late(self) -> DaemonTimeout:
         """Return the error where the deadline has passed."""
