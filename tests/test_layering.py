@@ -17,9 +17,10 @@ import dhtd
 
 ROOT = Path(dhtd.__file__).parent
 
-# errors <- core <- wire <- sim; core <- service <- control; core, wire <- config; all of these <- daemon; all <- cli
+# errors <- core <- wire <- sim; core <- service <- control; core, wire <- config; all of these <- daemon
+# control, config <- api; daemon, api <- testing; all <- cli
 ALLOWED: dict[str, set[str]] = {
-    "dhtd": set(),
+    "dhtd": {"dhtd.errors", "dhtd.api"},
     "dhtd.errors": set(),
     "dhtd.core": {"dhtd.errors"},
     "dhtd.wire": {"dhtd.errors", "dhtd.core"},
@@ -29,9 +30,11 @@ ALLOWED: dict[str, set[str]] = {
     "dhtd.config": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire"},
     "dhtd.daemon": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.http": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.control", "dhtd.config"},
+    "dhtd.api": {"dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
+    "dhtd.testing": {"dhtd.errors", "dhtd.config", "dhtd.daemon", "dhtd.api"},
     "dhtd.cli": {
         *("dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.sim", "dhtd.service", "dhtd.control", "dhtd.config"),
-        *("dhtd.daemon", "dhtd.http"),
+        *("dhtd.daemon", "dhtd.http", "dhtd.api", "dhtd.testing"),
     },
 }
 
@@ -289,9 +292,10 @@ def test_the_core_reads_no_clock_and_no_entropy() -> None:
     [
         ("msgpack", {"dhtd.wire"}),
         ("nacl", {"dhtd.wire"}),
-        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.http", "dhtd.cli"}),
+        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.http", "dhtd.cli", "dhtd.testing"}),
         ("hypercorn", {"dhtd.http"}),
         ("starlette", {"dhtd.http"}),
+        ("anyio", {"dhtd.api", "dhtd.testing"}),
         ("typer", {"dhtd.cli"}),
         ("click", {"dhtd.cli"}),
         ("platformdirs", {"dhtd.config"}),
@@ -382,6 +386,26 @@ for arguments in {commands!r}:
     assert not {{"trio", "rich", "msgpack", "nacl", "asyncio", "sqlite3", "dns"}} & set(sys.modules), arguments
 """
     assert "dhtd.control.client" in loaded_by(code)
+
+
+def test_the_api_loads_no_daemon_and_no_loop() -> None:
+    """A program has its own loop, if it has one at all."""
+    heavy = {"trio", "asyncio", "rich", "typer", "msgpack", "nacl", "sqlite3"}
+    for name, others in (("connect", set()), ("connect_blocking", {"anyio"})):
+        loaded = loaded_by(f"import dhtd; dhtd.{name}")
+        assert "dhtd.api.dht" in loaded
+        assert {each for each in loaded if each.partition(".")[0] in heavy | others} == set()
+        assert {each for each in loaded if each.startswith(("dhtd.daemon", "dhtd.sim", "dhtd.wire"))} == set()
+
+
+def test_the_package_alone_loads_nothing() -> None:
+    assert {each for each in loaded_by("import dhtd") if each.startswith("dhtd")} == {"dhtd"}
+
+
+def test_the_plugin_of_pytest_loads_no_daemon() -> None:
+    loaded = loaded_by("import dhtd.testing.plugin")
+    assert {each for each in loaded if each.startswith("dhtd")} == {"dhtd", "dhtd.testing", "dhtd.testing.plugin"}
+    assert not {"trio", "anyio"} & loaded
 
 
 @pytest.mark.parametrize("module", ["dhtd.wire.sealed", "dhtd.wire.signatures"])

@@ -12,7 +12,7 @@ from dhtd.cli.output import JsonOption, Program, run
 from dhtd.cli.simulate import options as simulate
 from dhtd.cli.streams import put, say
 from dhtd.cli.verbs import completion as completion_verb
-from dhtd.cli.verbs import keygen, start
+from dhtd.cli.verbs import keygen, start, testnet
 from dhtd.cli.verbs.start import wanted_log_format
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ def dhtd(
 start.register(app)
 keygen.register(app)
 simulate.register(app)
+testnet.register(app)
 completion_verb.register(app, "dhtd")
 
 
