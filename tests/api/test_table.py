@@ -12,10 +12,14 @@ import pytest
 from dhtd.api import results
 from dhtd.api.blocking import BlockingDht
 from dhtd.api.dht import Dht
+from dhtd.service.method import Callers
 from dhtd.service.methods import METHODS
 
-# Not offered: completion is for shells, and the owner has `dht backup` and `dht stop`.
-LEFT_OUT = {"complete", "backup", "stop"}
+# Not offered: what is for the owner alone, who has commands for it; completion, which is for shells; and what shows a
+# node at work, which is for people.
+LEFT_OUT = {name for name, method in METHODS.items() if method.callers is Callers.OWNER} | {
+    *("complete", "trace", "events"),
+}
 
 # Parameters under other names: those that stand for a target or a place, and those that the client sets itself.
 OTHER_NAMES = {"id": "target", "public_key": "place", "entries": "entries", "ids": "targets", "endpoints": "endpoints"}
