@@ -11,6 +11,13 @@ def count(number: object, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def about(number: float) -> str:
+    """Return an estimate in words: two digits of it, since no estimate is better than that."""
+    whole = max(0, round(number))
+    unit = 10 ** max(0, len(str(whole)) - 2)
+    return f"about {round(whole / unit) * unit:,}"
+
+
 def duration(seconds: float | None) -> str:
     """Return a duration in its two largest units, such as `2 h 5 min`; `-` for one that is not known."""
     if seconds is None:

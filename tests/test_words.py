@@ -8,7 +8,7 @@ from statistics import median
 
 import pytest
 
-from dhtd.words import count, duration
+from dhtd.words import about, count, duration
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,3 +76,15 @@ def test_no_sentence_has_whoever_or_whom() -> None:
         if re.search(r"\b(?:whoever|whom)\b", line, re.IGNORECASE)
     ]
     assert found == []
+
+
+def test_an_estimate_has_two_digits() -> None:
+    assert [about(number) for number in (0, 1, 7.4, 99, 123, 9_960, 10_400_000)] == [
+        "about 0",
+        "about 1",
+        "about 7",
+        "about 99",
+        "about 120",
+        "about 10,000",
+        "about 10,000,000",
+    ]

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dhtd.cli.told import Told
-from dhtd.words import count, duration
+from dhtd.words import about, count, duration
 
 FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 _HEALTH = {
@@ -89,6 +89,9 @@ def _health(node: Told) -> Text:
         name = family.text("family")
         by = f" by {FAMILIES.get(name, name)}" if len(families) > 1 else ""
         health.append(f"{by} for {duration(family.number('since_s'))}")
+    size = node.number("network_size") if families else None
+    if size is not None:
+        health.append(f"; {about(size)} {'node' if size == 1 else 'nodes'}")
     return health if families else Text("connected" if node.flag("connected") else "-")
 
 

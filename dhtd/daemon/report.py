@@ -30,7 +30,7 @@ from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon import log
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
-from dhtd.daemon.report_families import STATES, FamiliesReport, name_of, total
+from dhtd.daemon.report_families import STATES, FamiliesReport, largest, name_of, total
 from dhtd.daemon.report_values import ValuesReport
 from dhtd.service.entries import EnterResult
 from dhtd.service.info import (
@@ -128,6 +128,7 @@ class NodeReport:
             "network": self._network(),
             "serves": self._node.gate.serves.value,
             "contacts": total(families),
+            "network_size": largest(families),
             "own_entries": len(replicas),
             "unheld_entries": replicas.count(0),
             "withheld_entries": sum(1 for _ in self._guards.withheld()),
@@ -171,6 +172,7 @@ class NodeReport:
             "uptime_s": _seconds(now - self._started_at),
             "connected": self._node.overlays.is_connected,
             "contacts": total(families),
+            "network_size": largest(families),
             "own_entries": len(self._node.own_records),
             "unheld_entries": sum(not entry.replicas for entry in self._node.own_records),
             "lease": self._lease(),

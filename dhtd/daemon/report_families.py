@@ -42,6 +42,7 @@ class FamiliesReport:
             "id_suits": self._suits(overlay),
             "connected": overlay.is_connected,
             "contacts": contacts,
+            "network_size": overlay.measured_size,
             "state": self._state(overlay),
             "since_s": round(now - self._driver.turned_at.get(overlay.family, self._started_at), 3),
         }
@@ -67,6 +68,11 @@ class FamiliesReport:
 def total(families: Iterable[FamilyInfo]) -> dict[str, int]:
     """Return the numbers of contacts in all families."""
     return {each.value: sum(family["contacts"][each.value] for family in families) for each in Standing}
+
+
+def largest(families: Iterable[FamilyInfo]) -> int | None:
+    """Return the size of the largest network; None while none is known."""
+    return max((size for family in families if (size := family["network_size"]) is not None), default=None)
 
 
 def name_of(overlay: Overlay) -> str:

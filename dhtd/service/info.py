@@ -120,6 +120,7 @@ class HeldValueInfo(TypedDict):
 class FamilyInfo(TypedDict):
     """This node in the network of one address family. `state` and `since_s` are as in `StatusResult`.
 
+    `network_size` is about how many nodes the network has: see `NodeInfo`.
     `id_suits` tells whether `node_id` follows from our address (BEP 42). It is null without a public address, and in a
     network without that rule.
     """
@@ -129,6 +130,7 @@ class FamilyInfo(TypedDict):
     id_suits: bool | None
     connected: bool
     contacts: dict[str, int]
+    network_size: int | None
     state: str
     since_s: float
 
@@ -169,7 +171,8 @@ class NodeInfo(TypedDict):
     While it is `restoring`, the state file is still being read, and lists and counts of entries are too short.
     `observed` has the address of each family that most networks see, and their number. `reachable` tells from where
     strangers have asked it. `network` is `native` or `mainline`. The node `serves` `all`, its `contacts` or `nobody`.
-    `unheld_entries` is the number of `own_entries` that no node holds.
+    `unheld_entries` is the number of `own_entries` that no node holds. `network_size` estimates the nodes of the
+    largest family's network, this one included; it is null until the node has joined.
     """
 
     node_id: str
@@ -183,6 +186,7 @@ class NodeInfo(TypedDict):
     uptime_s: float
     connected: bool
     contacts: dict[str, int]
+    network_size: int | None
     own_entries: int
     unheld_entries: int
     lease: LeaseInfo

@@ -38,7 +38,7 @@ class StatusResult(TypedDict):
     `joining`, `silent` (nobody answers) or `alone` (the node knows nobody). `network` is `open`, `private` or
     `mainline`. The node `serves` `all`, its `contacts` or `nobody`. An own entry is `unheld` while no node holds it. It
     is `withheld`, and not among `own_entries`, while its check keeps it from being published. While the node is
-    `restoring`, it is still reading entries.
+    `restoring`, it is still reading entries. `network_size` is as in `NodeInfo`.
     """
 
     node_id: str
@@ -49,6 +49,7 @@ class StatusResult(TypedDict):
     network: str
     serves: str
     contacts: dict[str, int]
+    network_size: int | None
     own_entries: int
     unheld_entries: int
     withheld_entries: int

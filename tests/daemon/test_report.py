@@ -52,6 +52,15 @@ async def standings(of: Daemon) -> list[str]:
     return members
 
 
+async def test_two_nodes_tell_that_they_are_two(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await trio.sleep(60)
+        for each in (one, other):
+            node = (await each.ask(InfoRequest("node")))["node"]
+            assert node["network_size"] == node["families"][0]["network_size"] == 2
+            assert (await each.ask(StatusRequest()))["network_size"] == 2
+
+
 async def quiet(of: Daemon) -> None:
     """Wait until nobody has answered a node for a while."""
     [overlay] = of.driver.node.overlays

@@ -11,7 +11,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import MAINLINE
 from dhtd.core.node import Node
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.report_families import FamiliesReport
+from dhtd.daemon.report_families import FamiliesReport, largest
 from dhtd.service.info import FamilyInfo
 from tests.core.bench import Bench
 from tests.core.mainline import make
@@ -46,3 +46,11 @@ def test_a_private_address_asks_for_no_id(where: str) -> None:
 
 def test_our_own_network_has_no_such_rule() -> None:
     assert family(Bench().node)["id_suits"] is None
+
+
+def test_the_largest_network_counts() -> None:
+    known = family(Bench().node)
+    assert known["network_size"] is None
+    sizes: list[int | None] = [None, 7, 3]
+    assert largest([{**known, "network_size": size} for size in sizes]) == 7
+    assert largest([known]) is None

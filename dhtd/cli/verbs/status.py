@@ -11,7 +11,7 @@ from dhtd.cli.output import Failure, JsonOption, Verb, ask, session
 from dhtd.cli.told import Told, shown
 from dhtd.config.networks import MAINLINE
 from dhtd.errors import DaemonUnreachable, NotJoined
-from dhtd.words import count, duration
+from dhtd.words import about, count, duration
 
 _WHY_NOT = {
     "doubtful": "perhaps it was cut off just now: a contact is silent, and others are being asked",
@@ -75,11 +75,16 @@ def _not_joined(told: Told) -> NotJoined:
 
 def _lines(told: Told) -> Iterator[str]:
     yield f"node        {told.text('node_id')}, dhtd {told.text('version')}, up {duration(told.number('uptime_s'))}"
-    yield f"network     {told.text('network')}; {_network(told)}"
+    yield f"network     {told.text('network')}; {_network(told)}{_size(told)}"
     yield f"contacts    {_contacts(told)}"
     yield f"entries     {_entries(told)}"
     yield f"values      {_values(told.part('values'))}"
     yield f"reached at  {_place(told)}"
+
+
+def _size(told: Told) -> str:
+    size = told.number("network_size")
+    return "" if size is None else f"; {about(size)} {'node' if size == 1 else 'nodes'}"
 
 
 def _network(told: Told) -> str:

@@ -1,6 +1,9 @@
 """How many nodes a network has, as lookups of random places show it: a median, which no crowd at one place moves.
 
-The more nodes there are, the nearer to any place are the K nearest. An attacker that makes up IDs can crowd a place,
+The more nodes there are, the nearer to any place are the K nearest: their distance is the K-th point of a Poisson
+process, so it has a Gamma distribution whose median is K - 1/3 times the mean distance between two nodes (Chen and
+Rubin 1986). The size follows from that density, as in Horowitz and Malkhi, "Estimating network size from local
+information" (2003). An attacker that makes up IDs can crowd a place,
 our own ID above all, so one place says little. What counts is the median over lookups of targets that we have drawn by
 lot. The keyspace is cut into slots. Each slot keeps its latest sample, however many lookups fall into it (around our
 own ID there are many), and the median is over the slots that were sampled last.

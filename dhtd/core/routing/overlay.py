@@ -147,6 +147,14 @@ class Overlay:
         sampled = self.size.estimate or 0
         return sampled if self.size.is_settled else max(sampled, self.size_by_neighbours())
 
+    @property
+    def measured_size(self) -> int | None:
+        """About how many nodes the network has, ourselves included: the median of samples alone; None while unknown.
+
+        It errs by 16 to 20 % in the mean. Other than `estimated_size`, it may be too small: for people, not for safety.
+        """
+        return self.size.estimate if self.is_joined else None
+
     def size_by_neighbours(self, without: Iterable[Contact] = ()) -> int:
         """Return about how many nodes the network has, ourselves included: from how near the K nearest to us are.
 

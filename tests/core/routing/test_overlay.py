@@ -215,3 +215,11 @@ def test_our_neighbours_show_the_size_of_a_network() -> None:
             overlay.state.answered(Contact(codec.traits.keyspace.random(rng), endpoint(number)), None, 0.0)
         estimate = overlay.size_by_neighbours()
         assert estimate == size or (size > 8 and size / 3 < estimate < 3 * size)
+
+
+def test_the_size_is_told_once_joined() -> None:
+    bench = Bench()
+    overlay = bench.node.overlays.first
+    assert overlay.measured_size is None
+    bench.know(contact(1), contact(2))
+    assert overlay.measured_size == overlay.size.estimate is not None
