@@ -18,12 +18,21 @@ from dhtd.service.written import Written
 
 KEPT: Final = 1_000  # events
 BATCH: Final = 65_536  # characters of events that are sent at once
+SHARED: Final = 32  # batches
 
 
 class _Entry(NamedTuple):
     serial: int
     kind: str
     text: str  # the JSON of the event
+
+
+class Batch(NamedTuple):
+    """Events for a client."""
+
+    told: Written
+    after: int  # the serial to go on after
+    is_empty: bool
 
 
 class Ring:
@@ -34,7 +43,7 @@ class Ring:
         self._since = first  # no event is missing from this serial on, except for those that had to give way
         self._entries: deque[_Entry] = deque(maxlen=KEPT)
         self._news = trio.Event()
-        self._latest: tuple[tuple[int, str | None, int], tuple[Written, int]] | None = None
+        self._batches: dict[tuple[int, str | None], Batch] = {}  # that were read since the latest event
 
     def __len__(self) -> int:
         """How many events are kept."""
@@ -45,13 +54,14 @@ class Ring:
         self.last += 1
         text = _dumped({"serial": self.last, "at": round(at, 3), "kind": kind, **fields})
         self._entries.append(_Entry(self.last, kind, text))
+        self._batches.clear()
         if not self._news.is_set():
             self._news.set()
 
     def interrupt(self) -> None:
         """Take note that an unknown number of events will not be told, and keep none."""
         self._entries.clear()
-        self._latest = None
+        self._batches.clear()
         self.last += 1  # a client that has read all so far has missed something
         self._since = self.last + 1
 
@@ -62,20 +72,23 @@ class Ring:
                 self._news = trio.Event()
             await self._news.wait()
 
-    def read(self, after: int, kind: str | None, at: float) -> tuple[Written, int]:
-        """Return the next events behind a serial, of one kind or all, and the serial to go on after.
+    def read(self, after: int, kind: str | None, at: float) -> Batch:
+        """Return the next events behind a serial, of one kind or all. Clients that are equally far get the same object.
 
-        Clients that are equally far get the same object.
+        So many places at most are remembered for that: clients choose them at will.
         """
-        key = (after, kind, self.last)
-        if self._latest is None or self._latest[0] != key:
-            self._latest = key, self._read(after, kind, at)
-        return self._latest[1]
+        batch = self._batches.get((after, kind))
+        if batch is None:
+            if len(self._batches) >= SHARED:
+                self._batches.clear()
+            batch = self._batches[after, kind] = self._read(after, kind, at)
+        return batch
 
-    def _read(self, after: int, kind: str | None, at: float) -> tuple[Written, int]:
+    def _read(self, after: int, kind: str | None, at: float) -> Batch:
         texts: list[str] = []
         oldest = self._entries[0].serial if self._entries else self.last + 1
-        after = min(after, self.last)  # a serial of another clock: nothing is known of it
+        if after > self.last:  # a serial of an earlier run, before the clock was set back: nothing is known of it
+            after = -1
         # 1. What is gone?
         if after < oldest - 1:
             count = oldest - 1 - after if after >= self._since - 1 else None
@@ -90,7 +103,7 @@ class Ring:
             if kind is None or entry.kind == kind:
                 texts.append(entry.text)
                 room -= len(entry.text)
-        return Written(f'{{"last":{after},"events":[{",".join(texts)}]}}'), after
+        return Batch(Written(f'{{"last":{after},"events":[{",".join(texts)}]}}'), after, not texts)
 
 
 def _dumped(body: Mapping[str, object]) -> str:

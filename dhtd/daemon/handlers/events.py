@@ -26,7 +26,7 @@ class Happenings(Handlers):
         with follower.following() as ring:
             # 1. The client learns at once that it is told from now on, and what it has missed.
             after = ring.last if request.after is None else request.after
-            told, after = ring.read(after, request.kind, driver.wall())
+            told, after, _ = ring.read(after, request.kind, driver.wall())
             await emit(told)
             # 2. Then it is told of all that is new, as fast as it reads.
             while True:
@@ -36,6 +36,6 @@ class Happenings(Handlers):
                 if ring.last > after:
                     await trio.sleep_until((trio.current_time() // PACE + 1) * PACE)
                 while ring.last > after:
-                    told, after = ring.read(after, request.kind, driver.wall())
-                    if request.kind is None or told["events"]:
+                    told, after, is_empty = ring.read(after, request.kind, driver.wall())
+                    if not is_empty:
                         await emit(told)

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from dhtd.daemon.events.ring import BATCH, KEPT, Ring
+from dhtd.daemon.events.ring import BATCH, KEPT, SHARED, Ring
 
 
 def ring(events: int = 0, first: int = 100) -> Ring:
@@ -20,10 +20,11 @@ def ring(events: int = 0, first: int = 100) -> Ring:
 
 
 def read(ring: Ring, after: int, kind: str | None = None) -> tuple[list[dict[str, Any]], int]:
-    told, last = ring.read(after, kind, 2.0)
+    told, last, is_empty = ring.read(after, kind, 2.0)
     body = json.loads(told.text)
     assert body["last"] == last
     assert dict(told) == body
+    assert is_empty == (not body["events"])
     return body["events"], last
 
 
@@ -60,8 +61,10 @@ def test_a_serial_of_an_earlier_run_missed_unknown_many(after: int) -> None:
     assert events[0]["count"] is None
 
 
-def test_a_serial_from_the_future_begins_now() -> None:
-    assert read(ring(2), 10**9) == ([], 101)
+def test_a_serial_from_the_future_missed_unknown_many() -> None:
+    events, last = read(ring(2), 10**9)
+    assert [event["kind"] for event in events] == ["missed", "served", "limit"]
+    assert (events[0]["count"], last) == (None, 101)
 
 
 def test_an_interruption_is_missed_by_all_who_come_back() -> None:
@@ -81,10 +84,17 @@ def test_a_batch_has_a_limited_size() -> None:
         made.add(0.0, "served", {"long": "x" * 2_000})
     after, batches = 0, 0
     while after < made.last:
-        told, after = made.read(after, None, 0.0)
+        told, after, _ = made.read(after, None, 0.0)
         assert len(told.text) < BATCH + 3_000
         batches += 1
     assert batches == 4
+
+
+def test_few_batches_are_remembered() -> None:
+    made = ring(5)
+    for after in range(1_000):
+        made.read(after, None, 0.0)
+    assert len(made._batches) <= SHARED
 
 
 def test_clients_as_far_as_each_other_share_the_text() -> None:
