@@ -68,6 +68,7 @@ RUNS = {
     "bench growth": Tool("tests.bench.growth", "what queries cost with many contacts and entries"),
     "bench parts": Tool("tests.bench.parts", "each step of serving a find_node, inside the node"),
     "bench startup": Tool("tests.bench.startup", "how long programs take to start"),
+    "bench testnet": Tool("tests.bench.testnet", "how soon a network for tests is ready, and lookups from Python"),
     "bench enter": Tool("tests.bench.entering", "entering a thousand IDs, one by one and by a list"),
     "bench joining": Tool("tests.bench.joining", "entering right after the start of many daemons"),
     "bench gone": Tool("tests.bench.gone", "how soon an entry is gone when its service is killed"),

@@ -1,4 +1,4 @@
-"""The time of `dht` as a whole process, and of `dhtd start` until it is ready, against `python -c "import typer"`.
+"""The time of `dht`, of the Python API and of `dhtd start` until it is ready, against `python -c "import typer"`.
 
 Run it with `python3 dev.py bench startup`: one interleaved run, medians, ratios. Two daemons on loopback serve the
 requests, and each started one joins them. All modules are compiled, as an installer leaves them, whatever the
@@ -35,6 +35,8 @@ def main() -> None:
         client = [program, "--socket", str(second.socket)]
         commands = {
             "import typer": [sys.executable, "-c", "import typer"],
+            "dhtd.connect": [sys.executable, "-c", "import dhtd; dhtd.connect"],
+            "dhtd.connect_blocking": [sys.executable, "-c", "import dhtd; dhtd.connect_blocking"],
             "dht --version": [program, "--version"],
             "dht ping": [*client, "ping", first.endpoint],
             "dht info": [*client, "info"],
@@ -47,10 +49,10 @@ def main() -> None:
         runs["dhtd start"] = lambda: started.append(network.start(1)[0])
         times = measure(runs, between=lambda: started.pop().kill())
     base = statistics.median(times["import typer"])
-    print(f"{'command':<16} {'median ms':>10} {'ratio':>6}")
+    print(f"{'command':<22} {'median ms':>10} {'ratio':>6}")
     for name, samples in times.items():
         median = statistics.median(samples)
-        print(f"{name:<16} {1000 * median:>10.1f} {median / base:>6.2f}")
+        print(f"{name:<22} {1000 * median:>10.1f} {median / base:>6.2f}")
 
 
 def measure(runs: dict[str, Callable[[], object]], between: Callable[[], object]) -> dict[str, list[float]]:
