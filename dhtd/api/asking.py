@@ -57,8 +57,15 @@ class Asker:
 
     def _close(self) -> None:
         self._is_open = False
-        for connection in list(self._connections):
+        for connection in self._all_connections():
             connection.close()
+
+    def _all_connections(self) -> list[Connection]:
+        while True:
+            try:
+                return list(self._connections)
+            except RuntimeError:  # another thread has just made one
+                continue
 
     @property
     def network(self) -> str:

@@ -147,4 +147,4 @@ class Lookup(AsyncIterator[Endpoint]):
         """Hang up where a consumer has left its loop early: nobody refers to the lookup any more."""
         if self._connection is not None:
             self._connection.drop()
-            self._dht.places.left_behind()
+            self._dht.places.left_behind(self)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from typing import Final, Protocol
-from weakref import WeakSet
+from weakref import ref
 
 from dhtd.api.waits import Waits
 
@@ -31,7 +31,7 @@ class Places:
     def __init__(self, waits: Waits, number: int = PLACES) -> None:
         self._free = waits.semaphore(number)
         self._head_of_line = waits.semaphore(1)
-        self._parked: WeakSet[Parked] = WeakSet()
+        self._parked: dict[int, ref[Parked]] = {}  # by identity; threads share it, so each access is one step
         self._left_behind: deque[None] = deque()  # places of requests that were garbage
 
     async def take(self) -> None:
@@ -41,8 +41,9 @@ class Places:
             self._take_back()
             while not await self._free.acquire(LOOK):
                 self._take_back()
-                for parked in list(self._parked):
-                    if parked.drain():
+                for reference in list(self._parked.values()):
+                    request = reference()
+                    if request is not None and request.drain():
                         break
         finally:
             self._head_of_line.release()
@@ -53,14 +54,15 @@ class Places:
 
     def park(self, request: Parked) -> None:
         """Have others read for a request that has a place, until it is `resumed`."""
-        self._parked.add(request)
+        self._parked[id(request)] = ref(request)
 
     def resumed(self, request: Parked) -> None:
         """Take note that the owner of a request attends to it again, or has let go of it."""
-        self._parked.discard(request)
+        self._parked.pop(id(request), None)
 
-    def left_behind(self) -> None:
+    def left_behind(self, request: Parked) -> None:
         """Take note that a request was garbage. Any thread may collect that, so its place is given back later."""
+        self.resumed(request)
         self._left_behind.append(None)
 
     def _take_back(self) -> None:

@@ -9,10 +9,12 @@ However the program ends, the kernel closes the connection, and the daemon withd
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
-from dhtd.api.connection import COMES_BACK, Connection, Pauses
+from dhtd.api.connection import COMES_BACK, LEAVE_WITHIN, Connection, Pauses
 from dhtd.api.names import Target
 from dhtd.api.waits import Background, Waits
 from dhtd.control.conversation import Event, Failure
@@ -59,6 +61,9 @@ class Serving:
         assert self._keeping is not None
         try:
             await self._keeping.end()
+            if self._connection is None:  # a daemon that is just back may have the entry by its state file
+                with suppress(DhtdError):
+                    await self._enter(self._dht.waits, wait=False, within=LEAVE_WITHIN)
             if self._connection is not None:
                 await self._connection.leave(self._dht.waits)
         finally:
@@ -77,12 +82,12 @@ class Serving:
                     raise
                 await waits.sleep(pause)
 
-    async def _enter(self, waits: Waits, *, wait: bool = True) -> Entry:
+    async def _enter(self, waits: Waits, *, wait: bool = True, within: float = math.inf) -> Entry:
         from dhtd.api.reading import read  # noqa: PLC0415
         from dhtd.api.results import Entry  # noqa: PLC0415
 
         connection = self._connection = self._dht.connection(waits)
-        until = waits.now() + self._dht.daemon.timeout
+        until = waits.now() + min(within, self._dht.daemon.timeout)
         key = self._dht.key(self._target)
         params = {
             "id": key.id,

@@ -147,6 +147,17 @@ def test_threads_share_a_client(net: BlockingNetwork) -> None:
         assert found == [[80]] * 200
 
 
+def test_threads_nest_lookups(net: BlockingNetwork) -> None:
+    """More threads than places, and each keeps one while it asks for another."""
+
+    def nest(_: int) -> int:
+        return sum(1 for _ in dht.lookup("nested") for _ in dht.lookup("nested"))
+
+    pool = ThreadPoolExecutor(2 * PLACES)
+    with dhtd.connect_blocking(net[0].socket) as dht, dht.serve("nested", 80), dht.serve("nested", 81), pool:
+        assert list(pool.map(nest, range(4 * PLACES))) == [4] * (4 * PLACES)
+
+
 def test_cancelled_lookups_leak_nothing(net: BlockingNetwork, run: Run) -> None:
     async def test() -> None:
         async with dhtd.connect(net[0].socket) as dht:

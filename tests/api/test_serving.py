@@ -99,6 +99,26 @@ def test_a_daemon_without_a_place_is_asked_again(tmp_path: Path) -> None:
         assert waits.slept == [0.05]
 
 
+def test_a_daemon_that_is_just_back_withdraws_as_well(tmp_path: Path) -> None:
+    """The block ends before the entry was made again: the new daemon may have it by its state file."""
+    with asking(tmp_path, ENTERED, ENTERED) as (dht, daemon, waits):
+        serving = dht.serve("wiki", 80)
+        finish(serving.__aenter__())
+        daemon.stop()
+        waits.at_sleep.append(lambda: None)
+        work = waits.works[-1](waits)
+
+        def end() -> None:
+            raise Hang
+
+        waits.at_sleep.append(end)
+        with pytest.raises(Hang):
+            finish(work)
+        daemon.start()
+        finish(serving.__aexit__(None, None, None))
+        assert (len(daemon.requests), daemon.clients) == (2, [])
+
+
 def test_the_end_of_a_block_without_a_daemon_is_quiet(tmp_path: Path) -> None:
     with asking(tmp_path, ENTERED) as (dht, daemon, _):
         serving: Serving = dht.serve("wiki", 80)
