@@ -50,14 +50,17 @@ def _reader(kind: Any) -> Read:
 
 def _reader_of_fields(kind: type[object]) -> Read:
     hints = typing.get_type_hints(kind)
-    plan = [(each.name, _reader(hints[each.name])) for each in fields(cast("Any", kind))]
+    plan = [(each.name, _reader(hints[each.name]), hints[each.name]) for each in fields(cast("Any", kind))]
 
     def read_fields(body: Any) -> object:
         values = {}
-        for name, read_field in plan:
-            if name not in _checked(body, dict):
+        for name, read_field, hint in plan:
+            if name in _checked(body, dict):
+                values[name] = read_field(body[name])
+            elif type(None) in typing.get_args(hint):
+                values[name] = None  # an older daemon does not know of it
+            else:
                 raise _misunderstood(f"does not tell {name!r}")
-            values[name] = read_field(body[name])
         return kind(**values)
 
     return read_fields

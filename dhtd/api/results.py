@@ -195,7 +195,10 @@ class ValueCounts:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """This node in its network. `state` is `joined`, `doubtful`, `joining`, `silent` or `alone`."""
+    """This node in its network. `state` is `joined`, `doubtful`, `joining`, `silent` or `alone`.
+
+    `network_size` is about how many nodes the network has, None if that is not known.
+    """
 
     node_id: Id
     version: str
@@ -216,6 +219,7 @@ class Status:
     listening: tuple[Endpoint, ...]
     reachable: str
     uptime_s: float
+    network_size: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ import pytest
 from dhtd.api.connection import LINE_MAX, Connection, Daemon
 from dhtd.api.dht import Dht
 from dhtd.api.names import Endpoint, Id
+from dhtd.api.reading import read
+from dhtd.api.results import Stats
 from dhtd.api.waits import finish
 from dhtd.errors import (
     ConfigError,
@@ -177,6 +179,13 @@ def test_long_answers_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_result_of_another_shape_is_an_error(tmp_path: Path, body: dict[str, object]) -> None:
     with asking(tmp_path, says(result(**body))) as (dht, _, _), pytest.raises(DhtdError, match="of another version"):
         finish(dht.ping("127.0.0.1:1729"))
+
+
+def test_what_an_older_daemon_does_not_know_is_none(tmp_path: Path) -> None:
+    body = {"hops": 1, "queries": 1, "responses": 1, "timeouts": 0, "elapsed_ms": 1}
+    assert read(Stats, body).first_ms is None
+    with pytest.raises(DhtdError, match="does not tell 'hops'"):
+        read(Stats, {})
 
 
 def test_the_parts_of_info_are_joined(tmp_path: Path) -> None:
