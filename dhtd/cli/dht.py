@@ -18,6 +18,7 @@ from dhtd.cli.verbs import (
     entries,
     events,
     get,
+    health,
     info,
     keep,
     keys,
@@ -110,6 +111,7 @@ keep.register(app)
 keys.register(app)
 info.register(app)
 status.register(app)
+health.register(app)
 events.register(app)
 queries.register_rest(app)
 backup.register(app)

@@ -21,6 +21,7 @@ from dhtd.config.settings import Settings
 from dhtd.control.connection import Farewell
 from dhtd.control.socket_file import ControlSocket
 from dhtd.daemon import log as log_module
+from dhtd.daemon import watchdog
 from dhtd.daemon.clients import Clients
 from dhtd.daemon.declaring import Declaring
 from dhtd.daemon.descriptors import as_lack
@@ -254,6 +255,10 @@ class Daemon:
                     partial(self._clients.serve, handler, self._stop_for, driver.defects.note),
                 )
                 nursery.start_soon(persist, "the control socket could not be kept", self._clients.keep)
+                nursery.start_soon(persist, "the canary could not be looked for", handler.canary.run)
+                if not self._is_guest and (every := watchdog.interval(os.environ)) is not None:
+                    watch = partial(watchdog.watch, handler.canary, every, notify)
+                    nursery.start_soon(persist, "the watchdog could not be told", watch)
                 keyspace, token = driver.node.codec.traits.keyspace, self._token
                 house = House(handler, keyspace, token.matches if token else lambda _: False, driver.defects.note)
                 for door in self._doors.all:

@@ -34,6 +34,7 @@ from dhtd.daemon.counter_log import CounterLog
 from dhtd.daemon.defects import Defects, Pause
 from dhtd.daemon.events.follower import Follower
 from dhtd.daemon.labels import Labels
+from dhtd.daemon.lookup_counters import LookupCounters
 from dhtd.daemon.sockets.channel import Datagram
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.daemon.sockets.unsealing import Unsealing
@@ -120,6 +121,7 @@ class Driver:
         self._operations: dict[Handle, Listener] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
+        self.lookups = LookupCounters()  # of clients
         self.labels = Labels(node.codec.traits.keyspace)  # of own entries
         self.farewell: trio.Event | None = None  # set once no holder is left to tell that this node stops
         self.defects = Defects(udp.counters, clock)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from dhtd.config.access_token import AccessToken
+from dhtd.daemon.canary import Canary
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.handlers.entries import Entries, LookAtPort, look_at_port
 from dhtd.daemon.handlers.events import Happenings
+from dhtd.daemon.handlers.health import Health
 from dhtd.daemon.handlers.info import Inside
 from dhtd.daemon.handlers.node import AboutNode
 from dhtd.daemon.handlers.owner import ForOwner
@@ -35,6 +37,7 @@ class Handler:
         look_at_port: LookAtPort = look_at_port,
         token: AccessToken | None = None,
     ) -> None:
+        self.canary = Canary(driver)
         values = OwnValues(driver, saver)
         subjects = (
             Entries(driver, OwnEntries(driver, saver, guards), values, report, look_at_port),
@@ -44,6 +47,7 @@ class Handler:
             Traces(driver),
             Happenings(driver),
             AboutNode(driver, report),
+            Health(driver, self.canary),
             Inside(driver, guards, report),
             ForOwner(driver, saver, token),
         )

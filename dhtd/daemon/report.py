@@ -223,7 +223,7 @@ class NodeReport:
         }
 
     def _counters(self) -> dict[str, object]:
-        counters = (self._driver.udp.counters, self._node.counters, self._control, log.counters())
+        counters = (self._driver.udp.counters, self._node.counters, self._control, log.counters(), self._driver.lookups)
         return {name: value for each in counters for name, value in asdict(each).items()}
 
     def _buckets(self) -> Iterator[BucketInfo | None]:

@@ -15,15 +15,19 @@ from dhtd.http.caller import HttpCaller, Streams
 from dhtd.http.endpoint import Endpoint
 from dhtd.http.exchange import Exchange
 from dhtd.http.guard import Guard
+from dhtd.http.metrics import Metrics
 from dhtd.http.openapi import document
 from dhtd.http.problems import HttpProblem
 from dhtd.http.resources import RESOURCES, V1
 from dhtd.http.watch_memory import WatchMemory
 from dhtd.service.door import House
-from dhtd.service.method import Event
+from dhtd.service.health import HealthRequest
+from dhtd.service.info import InfoRequest
+from dhtd.service.method import Event, Request
 from dhtd.service.node import StatusRequest
 
 DOCUMENT: Final = f"{V1}/openapi.json"
+AT_ONCE: Final = 0.001  # seconds: not to wait for anything
 
 Serve = Callable[[Exchange], Awaitable[None]]
 Verbs = Mapping[str, Serve]
@@ -35,8 +39,11 @@ class Site:
     def __init__(self, house: House, streams: Streams, memory: WatchMemory) -> None:
         self._house = house
         self._streams = streams
+        self._metrics = Metrics()
         self._document = document(house.keyspace)
         by_path: dict[str, dict[str, Serve]] = {
+            "/healthz": {"GET": self._health},
+            "/metrics": {"GET": self._measure},
             "/readyz": {"GET": self._ready},
             DOCUMENT: {"GET": self._describe},
         }
@@ -56,10 +63,26 @@ class Site:
     async def _describe(self, exchange: Exchange) -> None:
         await exchange.answer_json(self._document)
 
+    async def _health(self, exchange: Exchange) -> None:
+        """Answer 200 while other nodes find what this one enters, and 503 otherwise."""
+        health = await self._ask(HealthRequest())
+        await exchange.answer_json(health, HTTPStatus.OK if health["healthy"] else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def _measure(self, exchange: Exchange) -> None:
+        """Answer with the metrics. They want the canary to be looked for, and do not wait for it."""
+        info: Any = {**await self._ask(InfoRequest("node")), **await self._ask(InfoRequest("network"))}
+        status, health = await self._ask(StatusRequest()), await self._ask(HealthRequest(within_s=AT_ONCE))
+        known = None if health["looked_s_ago"] is None else health
+        body, content_type = self._metrics.written(info, status, known, exchange.header("accept") or "")
+        await exchange.answer(HTTPStatus.OK, body, content_type)
+
+    async def _ask(self, request: Request) -> Any:
+        with HttpCaller(self._streams) as caller:
+            return await self._house.handler(request, _ignore, caller)
+
     async def _ready(self, exchange: Exchange) -> None:
         """Answer 200 once the node is in its network, and 503 while it is not."""
-        with HttpCaller(self._streams) as caller:
-            status: Any = await self._house.handler(StatusRequest(), _ignore, caller)
+        status = await self._ask(StatusRequest())
         is_ready = status["state"] in {"joined", "doubtful"} and not status["restoring"]
         body = {"ready": is_ready, "state": status["state"], "restoring": status["restoring"]}
         await exchange.answer_json(body, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dhtd.service.entries import DELETE, ENTER, ENTER_MANY, LOOKUP
 from dhtd.service.events import EVENTS
+from dhtd.service.health import HEALTH
 from dhtd.service.info import INFO
 from dhtd.service.method import Method, Parameter, Stream
 from dhtd.service.node import BOOTSTRAP, NODE_ID, STATUS
@@ -97,6 +98,7 @@ RESOURCES: Final = (
     Resource("POST", "/store", STORE),
     Resource("GET", "/node-id", NODE_ID),
     Resource("GET", "/status", STATUS),
+    Resource("GET", "/health", HEALTH),
     Resource("POST", "/bootstrap", BOOTSTRAP),
     Resource("GET", "/info", INFO, without=("section",), is_paged=True),
     Resource("GET", "/info/{section}", INFO, is_paged=True),

@@ -29,6 +29,7 @@ from dhtd.control.limits import ControlCounters
 from dhtd.core.counters import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.log import LogCounters
+from dhtd.daemon.lookup_counters import LookupCounters
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.service.events import Happening
 from dhtd.service.info import SECTIONS, InfoResult
@@ -204,7 +205,7 @@ def keys(result: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         elif members and is_object(members[0]):  # a list of them, or one or null
             yield from keys(members[0], f"{prefix}{name}{'[]' if typing.get_origin(hint) is list else ''}.")
     if prefix == "" and result is InfoResult:
-        for counters in (UdpCounters, Counters, ControlCounters, LogCounters):
+        for counters in (UdpCounters, Counters, ControlCounters, LogCounters, LookupCounters):
             for name, hint in typing.get_type_hints(counters).items():
                 yield f"network.{name}", kind(hint)
 

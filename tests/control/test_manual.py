@@ -31,6 +31,7 @@ from dhtd.daemon.events.telling import NAMED
 from dhtd.daemon.handlers.info import WORDS_MAX
 from dhtd.daemon.handlers.owner import PIECE
 from dhtd.daemon.log import LogCounters
+from dhtd.daemon.lookup_counters import LookupCounters
 from dhtd.daemon.report import SLICE
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.service.entries import KeptInfo, LeftBehindInfo, Replica, Stats
@@ -197,8 +198,13 @@ def test_result_objects_have_their_keys_and_types() -> None:
 def test_the_counters_are_those_that_are_sent() -> None:
     said = items(parts(CHAPTERS["OBJECTS"], "Ss")["counters"])
     counters = (*fields(UdpCounters), *fields(Counters), *fields(ControlCounters), *fields(LogCounters))
+    counters = (*counters, *fields(LookupCounters))
     assert list(said) == [each.name for each in counters]
-    assert [name for name, words in said.items() if words != "integer"] == ["queries_received", "caps_hit"]
+    assert {name: words for name, words in said.items() if words != "integer"} == {
+        **dict.fromkeys(["queries_received", "caps_hit"], "object of integer"),
+        **dict.fromkeys(["lookup_ms", "lookup_first_ms", "lookup_queries"], "object of integer"),
+        **dict.fromkeys(["lookup_ms_sum", "lookup_first_ms_sum"], "number"),
+    }
 
 
 def test_events_have_the_keys_and_types_sent() -> None:

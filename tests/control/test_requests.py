@@ -14,6 +14,7 @@ from dhtd.core.ids import NATIVE
 from dhtd.service.checks import TcpCheck
 from dhtd.service.entries import DeleteRequest, EnterManyRequest, EnterRequest, LookupRequest
 from dhtd.service.events import EventsRequest
+from dhtd.service.health import HealthRequest
 from dhtd.service.info import SECTIONS, CompleteRequest, InfoRequest
 from dhtd.service.method import Request
 from dhtd.service.methods import METHODS
@@ -59,6 +60,7 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
     "token": ({"renew": True}, TokenRequest(renew=True)),
     "events": ({"after": 7, "kind": "limit"}, EventsRequest(7, "limit")),
     "trace": ({"id": ID, "name": "wiki"}, TraceRequest(NUMBER, "wiki")),
+    "health": ({"within_s": 2}, HealthRequest(2.0)),
     "watch": (
         {"ids": [{"id": ID, "name": "wiki"}, {"id": ID}, {"id": ID, "name": None}]},
         WatchRequest((WatchedId(NUMBER, "wiki"), WatchedId(NUMBER, None), WatchedId(NUMBER, None))),
@@ -103,6 +105,7 @@ OPTIONAL = {
     ("enter", "pid"),
     ("enter", "attached"),
     ("lookup", "first"),
+    ("health", "within_s"),
     ("token", "renew"),
     ("trace", "name"),
     ("events", "after"),

@@ -26,7 +26,9 @@ def section(title: str) -> str:
 
 def test_the_page_lists_every_resource() -> None:
     listed = re.findall(r"^\.It Li ([A-Z]+ \S+)$", section("RESOURCES"), re.MULTILINE)
-    assert sorted(listed) == sorted([*(f"{each.verb} {each.path}" for each in RESOURCES), "GET /readyz"])
+    assert sorted(listed) == sorted(
+        [*(f"{each.verb} {each.path}" for each in RESOURCES), "GET /healthz", "GET /metrics", "GET /readyz"]
+    )
 
 
 def test_the_page_lists_every_status() -> None:

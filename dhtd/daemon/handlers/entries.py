@@ -146,6 +146,7 @@ class Entries(Handlers):
         assert isinstance(event, LookupDone | LookupProgress)
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(self.why_nobody())
+        self._driver.lookups.ended(event.stats)
         peers = [self.text(peer) for peer in event.endpoints]
         name = request.name or self._driver.labels.name(request.id)
         return {

@@ -26,6 +26,7 @@ class Traces(Handlers):
         assert isinstance(event, LookupDone)
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(self.why_nobody())
+        self._driver.lookups.ended(event.stats)
         return {
             "id": self.format(request.id),
             "name": request.name or self._driver.labels.name(request.id),
