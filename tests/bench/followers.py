@@ -1,7 +1,8 @@
 """What clients that follow all events cost a daemon: find_node served with them and without, in turn.
 
 Run it with `python3 dev.py bench followers` (Linux). The daemon gets the load of `dev.py bench`. Clients follow by the
-control socket, in a process of their own, and read all that comes. The kernel counts the CPU time of the daemon.
+control socket, or with `--http` by server-sent events, in a process of their own, and read all that comes. The kernel
+counts the CPU time of the daemon.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from random import Random
@@ -26,6 +28,7 @@ from tests.bench.peers.dhtd import Dhtd
 from tests.bench.peers.peer import FIND_NODE, PORT
 
 REQUEST = b'{"v":1,"id":1,"method":"events"}\n'
+HTTP_REQUEST = b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 SOURCES = 256
 SETTLE = 0.5  # seconds for clients to come or go
 
@@ -41,7 +44,8 @@ class Followed(Dhtd):
     def command(self) -> list[str]:
         """Return the command line."""
         own = [each for each in super().command() if not each.startswith("--socket=")]
-        return [*own, f"--socket={self._path}", f"--socket-clients={2 * self._clients + 8}"]
+        door = f"--http=unix:{self._path}.http"  # in both cases, so that these differ in the clients alone
+        return [*own, f"--socket={self._path}", f"--socket-clients={2 * self._clients + 8}", door]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("dev.py bench followers", description="Measure what clients that follow cost.")
     parser.add_argument("--clients", type=int, default=100, metavar="N", help="clients (100)")
+    parser.add_argument("--http", action="store_true", help="they follow by HTTP")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved rounds (7)")
     parser.add_argument("--queries", type=int, default=25_600, metavar="N", help="queries of each load (25600)")
     parser.add_argument("--fill", type=float, default=10.0, metavar="S", help="seconds to fill the table (10)")
@@ -84,7 +89,7 @@ def _rounds(daemon: Dhtd, path: Path, options: argparse.Namespace, rng: Random) 
         for _ in range(options.rounds):
             alone = sources.flood(daemon.pid, make, options.queries)
             over, read = multiprocessing.Event(), multiprocessing.Value("q", 0)
-            clients = multiprocessing.Process(target=_follow, args=(path, options.clients, over, read))
+            clients = multiprocessing.Process(target=_follow, args=(path, options, over, read))
             clients.start()
             time.sleep(SETTLE)
             began = time.monotonic()
@@ -101,19 +106,19 @@ def _rounds(daemon: Dhtd, path: Path, options: argparse.Namespace, rng: Random) 
     return ratios
 
 
-def _follow(path: Path, clients: int, over: Event, read: multiprocessing.sharedctypes.Synchronized[int]) -> None:
+def _follow(path: Path, options: argparse.Namespace, over: Event, read: Synchronized[int]) -> None:
     poll, sockets = select.poll(), {}
-    for _ in range(clients):
+    for _ in range(options.clients):
         client = socket.socket(socket.AF_UNIX)
-        client.connect(str(path))
-        client.sendall(REQUEST)
+        client.connect(f"{path}.http" if options.http else str(path))
+        client.sendall(HTTP_REQUEST if options.http else REQUEST)
         poll.register(client, select.POLLIN)
         sockets[client.fileno()] = client
     total = 0
     while not over.is_set():
         for descriptor, _ in poll.poll(100):
             data = sockets[descriptor].recv(1 << 20)
-            if not data or b'"error"' in data:
+            if not data or b'"error"' in data or b"problem+json" in data:
                 raise SystemExit(f"a client was turned away: {data!r:.200}")
             total += len(data)
     read.value = total
