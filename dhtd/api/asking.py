@@ -36,6 +36,7 @@ class Asker:
         if self._is_open:
             raise RuntimeError("this client of dhtd is in use already")
         self._is_open = True
+        self.places = Places(self.waits)  # of this loop, which may be another one than the last time
         try:
             body = await self.answer("node-id", {}, is_patient=False)
             self._network = network_of(str(body.get("node_id")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -12,7 +13,7 @@ import pytest
 
 import dhtd
 from dhtd.api.places import PLACES
-from dhtd.errors import InvalidId, NotFound, NotTracked, OtherValue, UsageError
+from dhtd.errors import BadRequest, Busy, FrameTooLarge, InvalidId, NotFound, NotTracked, OtherValue, UsageError
 from dhtd.testing.networks import BlockingNetwork, testnet, testnet_blocking
 from tests.api.conftest import Run
 
@@ -310,6 +311,50 @@ def test_a_wrong_way_to_a_daemon_is_refused(arguments: dict[str, object]) -> Non
     for connect in (dhtd.connect, dhtd.connect_blocking):
         with pytest.raises(UsageError):
             connect(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_client_may_be_used_in_one_loop_after_another(net: BlockingNetwork) -> None:
+    dht = dhtd.connect(net[0].socket)  # where no loop runs
+
+    async def test() -> None:
+        async with dht, anyio.create_task_group() as group:
+            for _ in range(2 * PLACES):
+                group.start_soon(dht.status)
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(test, backend=backend)
+
+
+def test_a_request_beyond_a_frame_says_so(net: BlockingNetwork, run: Run) -> None:
+    async def test() -> None:
+        async with dhtd.connect(net[0].socket) as dht:
+            with pytest.raises(FrameTooLarge, match="65536 bytes"):
+                await anext(dht.watch(*[f"{number}{'é' * 250}" for number in range(200)]))
+            with pytest.raises(BadRequest, match="256 elements at most"):
+                await anext(dht.watch(*map(str, range(257))))
+            with pytest.raises(BadRequest, match="'port' is a whole number"):
+                await dht.enter("wiki", "80")  # type: ignore[arg-type]
+
+    run(test)
+
+
+def test_more_watches_than_the_daemon_allows_are_refused(net: BlockingNetwork, run: Run) -> None:
+    async def test() -> None:
+        async with dhtd.connect(net[0].socket) as dht:
+            watches = [dht.watch(str(number)) for number in range(48)]
+            for watch in watches:
+                await anext(watch)
+            with pytest.raises(Busy, match="watch several IDs by one connection"):
+                await anext(dht.watch("one more"))
+            assert (await dht.status()).state == "joined"  # requests have places of their own
+            await watches.pop().aclose()
+            found: set[str | None] = set()
+            while len(found) < 200:
+                many = dht.watch(*map(str, range(200)))
+                with suppress(Busy):  # until the daemon has taken note of the end of the other
+                    found = {(await anext(many)).name for _ in range(200)}
+
+    run(test)
 
 
 def test_the_mainline_network_has_its_own_names(run: Run) -> None:
