@@ -112,6 +112,7 @@ class BlockingDht:
     bootstrap = _blocking(Dht.bootstrap)
     node_id = _blocking(Dht.node_id)
     status = _blocking(Dht.status)
+    health = _blocking(Dht.health)
     info = _blocking(Dht.info)
 
 

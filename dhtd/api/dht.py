@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Entry,
         FoundNodes,
         FoundValue,
+        Health,
         Node,
         Placed,
         Pong,
@@ -234,6 +235,12 @@ class Dht(Asker):
         from dhtd.api.results import Status  # noqa: PLC0415
 
         return await self.ask(Status, "status", {})
+
+    async def health(self) -> Health:
+        """Return whether other nodes find what this node enters. The first time, this waits for the answer."""
+        from dhtd.api.results import Health  # noqa: PLC0415
+
+        return await self.ask(Health, "health", {"within_s": self.answer_within})
 
     async def info(self, section: str | None = None) -> InfoResult:
         """Return the inside of the daemon, or one section of it, as `dht info --json` prints it."""

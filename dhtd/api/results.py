@@ -223,6 +223,18 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """Whether other nodes find what this node enters: `healthy` if one has named its canary within the last minute."""
+
+    healthy: bool
+    message: str
+    found_s_ago: float | None
+    looked_s_ago: float | None
+    holders: int
+    answered: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unreached:
     """A host without an answer, and why."""
 
