@@ -76,6 +76,7 @@ RUNS = {
     "bench leases": Tool("tests.bench.leases", "what own entries make a node send, to keep them"),
     "bench checks": Tool("tests.bench.checks", "what checks of entries cost a daemon"),
     "bench crowding": Tool("tests.bench.crowding", "how often chance passes for a crowd, and a crowd for chance"),
+    "bench http": Tool("tests.bench.http", "lookups by HTTP beside a bare starlette"),
     "bench followers": Tool("tests.bench.followers", "what clients that follow all events cost"),
     "bench idle": Tool("tests.bench.idle", "what a quiet daemon does"),
     "bench outages": Tool("tests.bench.outages", "how soon an outage is noticed, and how often one is imagined"),

@@ -20,6 +20,7 @@ from dhtd.daemon.guards.listening import is_listening
 from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.guards.wanted import guard_of
 from dhtd.daemon.handlers.calls import Call, Handlers, answer, answer_caller, stats_of, stream
+from dhtd.daemon.handlers.shared_lookups import SharedLookups
 from dhtd.daemon.own_entries import OwnEntries, Wanted
 from dhtd.daemon.own_values import OwnValues
 from dhtd.daemon.report import NodeReport
@@ -55,6 +56,7 @@ class Entries(Handlers):
     ) -> None:
         super().__init__(driver)
         self._values = values
+        self._lookups = SharedLookups(driver)
         self._look_at_port = look_at_port
         self._own = own
         self._report = report
@@ -138,7 +140,7 @@ class Entries(Handlers):
         return request.wait and (request.min_replicas > 0 or self._node.memberships.has_somebody_to_join_by)
 
     async def _lookup(self, request: LookupRequest, emit: Emit[LookupEvent]) -> LookupResult:
-        with self._driver.begin(lambda now: self._node.commands.lookup(request.id, now)) as lookup:
+        with self._lookups.join(request.id) as lookup:
             while isinstance(event := await lookup.event(), LookupProgress):
                 await emit({"peers": [self.text(peer) for peer in event.endpoints], "stats": stats_of(event.stats)})
                 if request.first and event.endpoints:
