@@ -110,6 +110,7 @@ def test_other_nodes_and_this_one(net: BlockingNetwork, run: Run) -> None:
             assert (await dht.store(net[1].endpoint, "anything", 80, found.token)).node_id == net[1].node_id
             assert (await dht.node_id()).node_id == net[0].node_id
             status = await dht.status()
+            assert (await dht.health()).healthy
             assert (status.state, status.network, status.contacts["good"]) == ("joined", "open", 2)
             assert (await dht.info("node"))["node"]["node_id"] == str(net[0].node_id)
             assert set(await dht.info()) >= {"node", "network", "store"}

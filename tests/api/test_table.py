@@ -38,7 +38,9 @@ RESULTS = {
     "bootstrap": results.Bootstrapped,
     "node-id": results.Node,
     "status": results.Status,
+    "health": results.Health,
 }
+LISTS = {"enter-many", "lookup", "watch", "info"}  # results of another form
 # Keys of a result that say the same in another way.
 UNREAD = {"get": {"text", "values", "signature"}}
 
@@ -68,6 +70,10 @@ def test_a_method_takes_the_parameters_of_its_row(name: str) -> None:
 def test_a_result_has_the_keys_of_its_row(name: str) -> None:
     keys = set(typing.get_type_hints(METHODS[name].result)) - UNREAD.get(name, set())
     assert {each.name for each in fields(RESULTS[name])} == keys
+
+
+def test_each_result_is_held_to_its_row() -> None:
+    assert sorted({*RESULTS, *LISTS}) == OFFERED
 
 
 @pytest.mark.parametrize("name", OFFERED)
