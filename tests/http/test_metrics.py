@@ -121,6 +121,53 @@ def test_promtool_finds_no_fault() -> None:
     assert done.returncode == 0, done
 
 
+ALERTS = {  # by name: the series that fires it from a moment on, and how long that must last
+    "DhtdCutOff": ("dhtd_healthy", "1x10 0x20", "1x30", "12m"),
+    "DhtdDown": ("up", "1x10 0x20", "1x30", "13m"),
+    "DhtdEntriesUnheld": ("dhtd_own_entries_unheld", "0x10 2x20", "0x30", "22m"),
+    "DhtdDefects": ("dhtd_defects_total", "0x10 1x20", "0x30", "12m"),
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_each_alert_fires_by_its_fault_alone(tmp_path: Path) -> None:
+    """promtool runs the rules on its own clock: each series goes wrong in the eleventh minute."""
+    rules = {rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+    assert rules.keys() == ALERTS.keys()
+    tests: list[dict[str, Any]] = []
+    for wrong, (_, _, _, fires_at) in ALERTS.items():
+        series = [
+            {
+                "series": f'{name}{{job="dhtd", instance="a"}}',
+                "values": bad if alert == wrong else good,
+            }
+            for alert, (name, bad, good, _) in ALERTS.items()
+        ]
+        expected = {
+            alert: [{"exp_labels": _labels(rules[alert]), "exp_annotations": _notes(rules[alert])}] for alert in [wrong]
+        }
+        checks: list[dict[str, Any]] = [{"eval_time": "10m", "alertname": alert} for alert in ALERTS]
+        checks += [
+            {"eval_time": fires_at, "alertname": alert, "exp_alerts": expected.get(alert, [])} for alert in ALERTS
+        ]
+        tests.append({"interval": "1m", "input_series": series, "alert_rule_test": checks})
+    path = tmp_path / "test.yml"
+    path.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
+    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+
+
+def _labels(rule: dict[str, Any]) -> dict[str, str]:
+    return {"job": "dhtd", "instance": "a", **rule["labels"]}
+
+
+def _notes(rule: dict[str, Any]) -> dict[str, str]:
+    texts: dict[str, str] = rule["annotations"]
+    return {
+        name: text.replace("{{ $labels.instance }}", "a").replace("{{ $value }}", "2") for name, text in texts.items()
+    }
+
+
 def metrics_in(expression: str) -> set[str]:
     return set(re.findall(r"\b(?:dhtd|process)_[a-z_]+\b", expression))
 

@@ -9,7 +9,7 @@ from dhtd.errors import EXIT_NEGATIVE
 
 
 def health(context: typer.Context, *, json: JsonOption = False) -> None:
-    """Tell whether other nodes find what this node enters, in a sentence. Exit status 0 if they do, 1 if not."""
+    """Tell whether others find this node's entries. Exit status 0 if they do, 1 if not."""
     from dhtd.service.health import HEALTH
 
     options = session(context, json=json)
