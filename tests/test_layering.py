@@ -29,12 +29,13 @@ ALLOWED: dict[str, set[str]] = {
     "dhtd.control": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service"},
     "dhtd.config": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire"},
     "dhtd.daemon": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
+    "dhtd.dns": {"dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.config"},
     "dhtd.http": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.api": {"dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.testing": {"dhtd.errors", "dhtd.config", "dhtd.daemon", "dhtd.api"},
     "dhtd.cli": {
         *("dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.sim", "dhtd.service", "dhtd.control", "dhtd.config"),
-        *("dhtd.daemon", "dhtd.http", "dhtd.api", "dhtd.testing"),
+        *("dhtd.daemon", "dhtd.dns", "dhtd.http", "dhtd.api", "dhtd.testing"),
     },
 }
 
@@ -292,7 +293,7 @@ def test_the_core_reads_no_clock_and_no_entropy() -> None:
     [
         ("msgpack", {"dhtd.wire"}),
         ("nacl", {"dhtd.wire"}),
-        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.http", "dhtd.cli", "dhtd.testing"}),
+        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.dns", "dhtd.http", "dhtd.cli", "dhtd.testing"}),
         ("hypercorn", {"dhtd.http"}),
         ("starlette", {"dhtd.http"}),
         ("anyio", {"dhtd.api", "dhtd.testing"}),
@@ -318,7 +319,8 @@ def test_only_the_plotter_imports_matplotlib() -> None:
 
 
 def test_dnspython_is_waited_for_where_it_serves() -> None:
-    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "dns"}
+    using = {module for module, imports in IMPORTS.items() for found in imports if found.root == "dns"}
+    users = {module for module in using if layer(module) != "dhtd.dns"}
     assert users == {"dhtd.cli.pkarr.packet", "dhtd.cli.pkarr.zone_file"}
     outside = {
         module
@@ -472,6 +474,18 @@ def test_the_web_is_waited_for_where_it_serves() -> None:
     assert users == {"dhtd.cli.verbs.start"}
     loaded = loaded_by("import dhtd.cli.verbs.start, dhtd.daemon.app")
     assert {name.partition(".")[0] for name in loaded} & {"hypercorn", "starlette", "anyio", "h11", "h2"} == set()
+
+
+def test_the_dns_door_is_waited_for_where_it_serves() -> None:
+    users = {
+        module
+        for module, imports in IMPORTS.items()
+        for found in imports
+        if found.module.startswith("dhtd.dns") and found.at_run_time and layer(module) != "dhtd.dns"
+    }
+    assert users == {"dhtd.cli.verbs.start"}
+    loaded = loaded_by("import dhtd.cli.verbs.start, dhtd.daemon.app")
+    assert {name for name in loaded if name.partition(".")[0] == "dns" or name.startswith("dhtd.dns")} == set()
 
 
 def test_the_core_loads_nothing_impure_of_its_own() -> None:

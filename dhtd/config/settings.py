@@ -76,6 +76,9 @@ class Settings:
     http_tls: tuple[Path, ...]  # files in PEM: certificate and key; none: no TLS
     http_host: tuple[str, ...]  # names by which clients ask for this machine
     http_token: Path | None
+    dns: tuple[str, ...]  # ADDR:PORT; none: no DNS
+    dns_public: bool  # an address that other machines reach is allowed
+    dns_domain: str  # in small letters
     node_id: Id | None  # None: that of the state file, or a new one
     network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
     exempt_network: tuple[str, ...]  # CIDR, beside private ranges: limits by network do not apply there
@@ -121,6 +124,9 @@ SETTINGS: Final = (
     Setting("http-tls", "FILE", "Certificate of TLS; repeat for a key in another file.", values.TLS_FILES, ()),
     Setting("http-host", "NAME", "A name of this machine that HTTP clients use; repeat for more.", values.NAMES, ()),
     Setting("http-token", "FILE", "The token of HTTP clients.", values.FILE, None),
+    Setting("dns", "ADDR:PORT", "Serve DNS at this address; repeat for more.", values.DNS_ADDRESSES, ()),
+    Setting("dns-public", "", "Let other machines reach it.", values.FLAG, False),
+    Setting("dns-domain", "DOMAIN", "The domain in which DNS answers.", values.DOMAIN, "dht.alt"),
     Setting("node-id", "HEX", "This node's new ID.", values.NODE_ID, None),
     Setting(
         "network-key",

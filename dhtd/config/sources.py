@@ -82,6 +82,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     paths.check_socket(values["socket"])
     _refuse_of_others(network, values, origins, node_id)
     _refuse_open_http(values, origins)
+    _refuse_open_dns(values, origins)
     defaults = {setting.key: setting.default for setting in SETTINGS} | dict(network.defaults)
     return Settings(
         **{setting.field: values.get(setting.key, defaults[setting.key]) for setting in SETTINGS},
@@ -156,6 +157,16 @@ def _refuse_open_http(values: Mapping[str, Any], origins: Mapping[str, str]) -> 
         raise ConfigError(
             f"{origins['http']}: the token would cross the network to {public} in clear: give a certificate with"
             " --http-tls"
+        )
+
+
+def _refuse_open_dns(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Raise where other machines would reach DNS without anybody having said that they may."""
+    public = next((text for text in values.get("dns", ()) if not addresses.is_local(text)), None)
+    if public is not None and not values.get("dns-public"):
+        raise ConfigError(
+            f"{origins['dns']}: other machines reach {public}, and see what is asked: say --dns-public as well, or"
+            " listen on 127.0.0.1"
         )
 
 

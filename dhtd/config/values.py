@@ -29,7 +29,6 @@ CAPS_APART: Final = {  # caps with a setting of their own
     counters.OPERATIONS: "max-operations",
 }
 _KEYS_MAX: Final = 2  # wire.sealed.KEYS_MAX, which a test holds equal: to import it would load libsodium
-_TLS_MAX: Final = 2
 _HOST: Final = re.compile(r"[^\s\[\]/@,:]{1,255}")
 
 
@@ -230,7 +229,7 @@ def _key_files(texts: list[str], read: Callable[[str], Path] = _path) -> tuple[P
 
 def _tls_files(texts: list[str], read: Callable[[str], Path] = _path) -> tuple[Path, ...]:
     files = tuple(read(text) for text in texts)
-    if len(files) > _TLS_MAX:
+    if len(files) > 2:
         raise ConfigError(f"names {len(files)} files: those of the certificate and of its key are all")
     return files
 
@@ -325,6 +324,8 @@ PORT: Final = Kind(parse_port, _typed("an integer from 1 to 65535", (int,), chec
 ADDRESSES: Final = _list_of("192.168.1.123", _addresses)
 HOSTS: Final = _list_of("192.168.1.123:1729", _hosts)
 HTTP_ADDRESSES: Final = _list_of("127.0.0.1:8729", addresses.http_addresses)
+DNS_ADDRESSES: Final = _list_of("127.0.0.1:1753", addresses.dns_addresses)
+DOMAIN: Final = Kind(addresses.domain, _string(addresses.domain))
 NAMES: Final = _list_of("dht.example.org", addresses.host_names)
 FILE: Final = Kind(_path, _string(_absolute_path), offers=Offers.FILES)
 DIRECTORY: Final = Kind(_directory, _string(_absolute(_directory)), offers=Offers.FILES)

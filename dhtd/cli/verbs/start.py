@@ -71,6 +71,12 @@ def _doors(settings: Settings) -> list[Door]:
         except ModuleNotFoundError as error:
             raise ExtraMissing(f"HTTP needs the module {error.name}: pip install 'dhtd[web]'") from None
         doors.append(HttpDoor(settings))
+    if settings.dns:
+        try:
+            from dhtd.dns.door import DnsDoor
+        except ModuleNotFoundError as error:
+            raise ExtraMissing(f"DNS needs the module {error.name}: pip install 'dhtd[dns]'") from None
+        doors.append(DnsDoor(settings))
     return doors
 
 
