@@ -74,6 +74,7 @@ RUNS = {
     "bench gone": Tool("tests.bench.gone", "how soon an entry is gone when its service is killed"),
     "bench goodbye": Tool("tests.bench.goodbye", "how soon an entry is gone when its daemon ends, and restarts"),
     "bench leases": Tool("tests.bench.leases", "what own entries make a node send, to keep them"),
+    "bench dns": Tool("tests.bench.dns", "answers of the DNS door from what it keeps"),
     "bench checks": Tool("tests.bench.checks", "what checks of entries cost a daemon"),
     "bench crowding": Tool("tests.bench.crowding", "how often chance passes for a crowd, and a crowd for chance"),
     "bench http": Tool("tests.bench.http", "lookups by HTTP beside a bare starlette"),
