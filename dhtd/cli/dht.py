@@ -15,6 +15,7 @@ from dhtd.cli.output import TIMEOUT, JsonOption, Program, Session, run
 from dhtd.cli.verbs import (
     backup,
     delete,
+    dns_setup,
     entries,
     events,
     get,
@@ -116,6 +117,7 @@ events.register(app)
 queries.register_rest(app)
 backup.register(app)
 token.register(app)
+dns_setup.register(app)
 stop.register(app)
 completion_verb.register(app, "dht")
 

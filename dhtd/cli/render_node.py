@@ -46,6 +46,7 @@ def about_node(node: Told) -> RenderableType:
         "serves": _serves(node),
         "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
         "socket": Text(node.text("socket")),
+        "doors": Text("\n".join(node.texts("doors"))),
         "state": Text(node.text("state")),
         "restoring": Text(_RESTORING if node.flag("restoring") else "", style="yellow"),
         "damage": Text("\n".join(node.texts("state_notices"))),

@@ -171,7 +171,13 @@ class Daemon:
         self._clients = Clients(control, settings, keyspace)
         self._guards = Guards(self._driver, saver)
         self._report = NodeReport(
-            self._driver, settings, self._clients.counters, self._guards, state_file.notices, lambda: saver.is_restoring
+            self._driver,
+            settings,
+            self._clients.counters,
+            self._guards,
+            state_file.notices,
+            lambda: saver.is_restoring,
+            doors.places,
         )
         routers = NETWORKS[settings.network].routers if settings.public_bootstrap else ()
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap, routers)

@@ -8,7 +8,7 @@ shows the state at the moment when it is made, and a row that is gone by then is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Final, cast
@@ -68,6 +68,7 @@ class NodeReport:
         guards: Guards,
         state_notices: Callable[[], list[str]] = list,
         is_restoring: Callable[[], bool] = bool,
+        doors: Sequence[str] = (),
     ) -> None:
         self._driver = driver
         self._node = driver.node
@@ -76,6 +77,7 @@ class NodeReport:
         self._guards = guards
         self._state_notices = state_notices
         self._is_restoring = is_restoring
+        self._doors = doors
         self._values = ValuesReport(driver)
         self._families = FamiliesReport(driver)
         self._started_at = driver.clock()
@@ -185,6 +187,7 @@ class NodeReport:
             "state_notices": self._state_notices(),
             "restoring": self._is_restoring(),
             "socket": str(self._settings.socket),
+            "doors": list(self._doors),
         }
 
     def _network(self) -> str:

@@ -172,7 +172,8 @@ class NodeInfo(TypedDict):
     `observed` has the address of each family that most networks see, and their number. `reachable` tells from where
     strangers have asked it. `network` is `native` or `mainline`. The node `serves` `all`, its `contacts` or `nobody`.
     `unheld_entries` is the number of `own_entries` that no node holds. `network_size` estimates the nodes of the
-    largest family's network, this one included; it is null until the node has joined.
+    largest family's network, this one included; it is null until the node has joined. `doors` are the places of HTTP
+    and DNS.
     """
 
     node_id: str
@@ -199,6 +200,7 @@ class NodeInfo(TypedDict):
     state_notices: list[str]
     restoring: bool
     socket: str
+    doors: list[str]
 
 
 class InfoResult(TypedDict, total=False):

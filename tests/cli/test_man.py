@@ -22,6 +22,7 @@ from dhtd.cli import dhtd as daemon
 from dhtd.cli.pkarr.extra import Got
 from dhtd.cli.verbs.backup import Written
 from dhtd.cli.verbs.completion import Script
+from dhtd.cli.verbs.dns_setup import Setup
 from dhtd.cli.verbs.keys import Shown
 from dhtd.config.networks import MAINLINE
 from dhtd.config.settings import SETTINGS
@@ -46,6 +47,7 @@ RESULTS: dict[str, Any] = {
     **{verb: METHODS[verb].result for verb in typer.main.get_command(client.app).commands if verb in METHODS},  # type: ignore[attr-defined]
     "backup": Written,  # the file, which the client has written
     "completion": Script,
+    "dns-setup": Setup,
     "events": Happening,  # one object a line
     "get": Got,
     "key": Shown,

@@ -67,6 +67,7 @@ INFO: dict[str, Any] = {
         "restoring": False,
         "state": "/s",
         "socket": "/c",
+        "doors": ["dns://127.0.0.1:1753/dht.alt"],
     },
     "routing_table": {
         "buckets": [
@@ -322,6 +323,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node restoring no",
             "node state /s",
             "node socket /c",
+            "node doors dns://127.0.0.1:1753/dht.alt",
             f"bucket {'00' * 32} {'ff' * 32} 1.5 1 ipv4",
             f"contact {OTHER} {THERE} questionable no - 1 12.5",
             f"store {ID} 192.0.2.9:80 1.0 3599.0",
