@@ -33,6 +33,7 @@ from dhtd.daemon.driver import Driver
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.daemon.sockets.unsealing import Unsealing
+from dhtd.daemon.sockets.zones import Zones
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_values import key_of
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
@@ -165,7 +166,7 @@ def _node() -> Node:
 
 
 def _daemon(keys: tuple[NetworkKey, ...]) -> Driver:
-    udp = cast("UdpSockets", SimpleNamespace(counters=UdpCounters()))
+    udp = cast("UdpSockets", SimpleNamespace(counters=UdpCounters(), zones=Zones()))
     return Driver(_node(), udp, lambda: NOW, Seal(keys, OWN, Random(2), WALL - 299), wall=lambda: WALL)
 
 
