@@ -55,6 +55,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Stop the first of two collectors in a worker of xdist.
+
+    pytest-cov 7.1 starts one before it knows that the process is a worker, and a second for the worker. `no_cover`
+    pauses the second, and the first would go on tracing.
+    """
+    coverage = session.config.pluginmanager.get_plugin("_cov")
+    if hasattr(session.config, "workerinput") and coverage is not None and coverage.cov_controller is not None:
+        coverage.cov_controller.cov.stop()
+
+
 @pytest.hookimpl(trylast=True)  # after the plugin has marked them
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
