@@ -77,6 +77,7 @@ RUNS = {
     "bench dns": Tool("tests.bench.dns", "answers of the DNS door from what it keeps"),
     "bench checks": Tool("tests.bench.checks", "what checks of entries cost a daemon"),
     "bench crowding": Tool("tests.bench.crowding", "how often chance passes for a crowd, and a crowd for chance"),
+    "bench ring": Tool("tests.bench.ring", "the ring over a service beside uhashring", "bench"),
     "bench http": Tool("tests.bench.http", "lookups by HTTP beside a bare starlette"),
     "bench followers": Tool("tests.bench.followers", "what clients that follow all events cost"),
     "bench idle": Tool("tests.bench.idle", "what a quiet daemon does"),

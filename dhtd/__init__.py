@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dhtd.api.blocking import connect_blocking as connect_blocking
     from dhtd.api.concurrent import connect as connect
     from dhtd.api.dht import Dht as Dht
+    from dhtd.api.hash_ring import HashRing as HashRing
     from dhtd.api.keys import SigningKey as SigningKey
     from dhtd.api.names import Endpoint as Endpoint
     from dhtd.api.names import Id as Id
@@ -28,6 +29,7 @@ _WHERE = {
     "Dht": "dhtd.api.dht",
     "DhtdError": "dhtd.errors",
     "Endpoint": "dhtd.api.names",
+    "HashRing": "dhtd.api.hash_ring",
     "Id": "dhtd.api.names",
     "PublicKey": "dhtd.api.names",
     "SigningKey": "dhtd.api.keys",
@@ -41,6 +43,7 @@ __all__ = [
     "Dht",
     "DhtdError",
     "Endpoint",
+    "HashRing",
     "Id",
     "PublicKey",
     "SigningKey",

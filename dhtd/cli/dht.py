@@ -26,6 +26,7 @@ from dhtd.cli.verbs import (
     lookup,
     put,
     queries,
+    route,
     status,
     stop,
     token,
@@ -105,6 +106,7 @@ entries.register(app)
 lookup.register(app)
 trace.register(app)
 watch.register(app)
+route.register(app)
 delete.register(app)
 put.register(app)
 get.register(app)

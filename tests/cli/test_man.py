@@ -24,6 +24,7 @@ from dhtd.cli.verbs.backup import Written
 from dhtd.cli.verbs.completion import Script
 from dhtd.cli.verbs.dns_setup import Setup
 from dhtd.cli.verbs.keys import Shown
+from dhtd.cli.verbs.route import Balanced, Routed
 from dhtd.config.networks import MAINLINE
 from dhtd.config.settings import SETTINGS
 from dhtd.control.limits import ControlCounters
@@ -51,6 +52,7 @@ RESULTS: dict[str, Any] = {
     "events": Happening,  # one object a line
     "get": Got,
     "key": Shown,
+    "route": (Routed, Balanced),
     "watch": WatchEvent,  # one object a line
 }
 
@@ -219,7 +221,8 @@ def listed_keys(text: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("verb", RESULTS)
 def test_pages_and_json_have_the_same_keys(verb: str) -> None:
     [block] = re.findall(rf"^\.It Cm {verb}\n(.*?)(?=^\.It Cm |\Z)", section("dht.1", "JSON"), re.MULTILINE | re.DOTALL)
-    assert listed_keys(block) == list(keys(RESULTS[verb]))
+    kinds = RESULTS[verb] if isinstance(RESULTS[verb], tuple) else (RESULTS[verb],)
+    assert listed_keys(block) == [each for kind in kinds for each in keys(kind)]
 
 
 def test_every_announcement_key_is_in_the_page() -> None:
