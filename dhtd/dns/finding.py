@@ -112,7 +112,7 @@ class Finder:
         if name.known.until > now:
             return name.known
         if search.places and not search.has_ended.is_set():
-            return Known(id, tuple(search.places.values()), now + FAILED_FOR)
+            return Known(id, tuple(search.places.values()), now + FAILED_FOR, is_kept=False)
         raise UnansweredError
 
     def peek(self, id: Id) -> Known | None:

@@ -27,14 +27,17 @@ class Known:
     The clock of a watch is the network: `until` is then far away, and comes when the watch says so.
     """
 
-    __slots__ = ("asked", "due", "id", "places", "until")
+    __slots__ = ("asked", "due", "id", "is_kept", "places", "until")
 
-    def __init__(self, id: Id | None, places: Sequence[Place], until: float, due: float = inf) -> None:
+    def __init__(
+        self, id: Id | None, places: Sequence[Place], until: float, due: float = inf, *, is_kept: bool = True
+    ) -> None:
         self.id = id  # None for what the network has no part in
         self.places = tuple(places[:PLACES_MAX])
         self.until = until
         self.due = due
         self.asked = 0
+        self.is_kept = is_kept  # else it is for those alone who have waited for it
 
     def ttl(self, now: float) -> int:
         """Return the seconds for which others may keep this."""
@@ -59,8 +62,12 @@ class Name(Generic[S, W]):
 
     def learn(self, known: Known) -> None:
         """Have something count from now on, and what was known before no longer."""
-        self.known.until = -inf
+        self.forget()
         self.known = known
+
+    def forget(self) -> None:
+        """Have nothing be known. Answers that were made of it may be kept for a while, but not its endpoints."""
+        self.known.until, self.known.places = -inf, ()
 
 
 class Names(Generic[S, W]):
@@ -88,6 +95,7 @@ class Names(Generic[S, W]):
         for key, name in self._names.items():
             if name.search is None and name.watch is None:
                 del self._names[key]
+                name.forget()
                 return
 
 

@@ -6,7 +6,7 @@ question by nothing: no datagram brings a longer answer to somebody who did not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final, NamedTuple
 
@@ -101,19 +101,19 @@ class Responder:
         if len(message.question) != 1 or message.answer or message.authority:
             return refusal(id, flags, Rcode.FORMERR)
         [asked] = message.question
-        question = Question(asked.name, asked.rdtype)
         name = asked.name.to_wire()
         assert name is not None
+        question = Question(name, asked.rdtype)
         wire = name + int(asked.rdtype).to_bytes(2, "big") + int(asked.rdclass).to_bytes(2, "big")
         has_edns = message.edns == 0
         room = room_of(message.payload, is_tcp=is_tcp) if has_edns else TCP_MAX if is_tcp else UDP_PLAIN
         head = Head(id, flags, wire, message.ednsflags & _DO if has_edns else None, room)
         if asked.rdclass != dns.rdataclass.IN or question.kind in _TRANSFERS:
             return _REFUSED.to(head)
-        return self._answer(head, question)
+        return self._answer(head, question, asked.name.labels[:-1])
 
-    def _answer(self, head: Head, question: Question) -> bytes | Asked:
-        meaning = self._zone.meaning(question.name.labels[:-1])
+    def _answer(self, head: Head, question: Question, labels: Sequence[bytes]) -> bytes | Asked:
+        meaning = self._zone.meaning(labels)
         if meaning is OfZone.OUTSIDE:
             return _REFUSED.to(head)
         if question.kind in _META and question.kind != RdataType.ANY:
@@ -134,7 +134,9 @@ class Responder:
 
     def _of_entry(self, asked: Asked, known: Known) -> bytes:
         answer = self._records.entry(asked.question, asked.entry.part, known.places)
-        return self._keep(asked.head, answer, known)
+        if known.is_kept:
+            return self._keep(asked.head, answer, known)
+        return answer.to(asked.head, known.ttl(self._clock()))
 
     def _keep(self, head: Head, answer: Answer, known: Known) -> bytes:
         self.answers.keep(head.key, answer, known)

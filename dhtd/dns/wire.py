@@ -7,7 +7,7 @@ So they stand behind a question in any mix of capitals, which comes back as it w
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 HEADER_SIZE: Final = 12
@@ -87,14 +87,14 @@ class Body:
 
     __slots__ = ("_at", "_data", "_ttl", "additional", "answers", "authorities")
 
-    def __init__(self, wire: bytes, question_size: int) -> None:
-        """`wire` is the whole answer, without EDNS."""
-        _, _, _, self.answers, self.authorities, self.additional = _HEADER.unpack_from(wire)
-        start = HEADER_SIZE + question_size
-        many = self.answers + self.authorities + self.additional
-        self._at = tuple(at - start for at in _ttls(wire, start, many))
-        self._data = bytearray(wire[start:])
-        self._ttl = -1
+    def __init__(self, data: bytearray, ttls: Sequence[int], answers: int, authorities: int, additional: int) -> None:
+        """`ttls` are the places of the TTLs in the data."""
+        self.answers = answers
+        self.authorities = authorities
+        self.additional = additional
+        self._at = tuple(ttls)
+        self._data = data
+        self._ttl = 0
 
     def __len__(self) -> int:
         """Return its size."""
@@ -148,13 +148,3 @@ def refusal(id: int, flags: int, rcode: int) -> bytes:
 def bad_version(id: int, flags: int) -> bytes:
     """Return the answer to a version of EDNS that is not 0 (RFC 6891, section 6.1.3)."""
     return _HEADER.pack(id, _QR | (flags & _KEPT), 0, 0, 0, 1) + _OPT.pack(_OPT_TYPE, UDP_MAX, 1, 0, 0, 0)
-
-
-def _ttls(wire: bytes, start: int, many: int) -> Iterator[int]:
-    """Yield where the TTL of each of so many records stands. We wrote the wire."""
-    for _ in range(many):
-        while wire[start] and wire[start] < 0xC0:
-            start += 1 + wire[start]
-        start += 2 if wire[start] else 1
-        yield start + 4
-        start += 10 + int.from_bytes(wire[start + 8 : start + 10], "big")

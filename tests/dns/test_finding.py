@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import dns.flags
@@ -15,10 +16,12 @@ from dhtd.core.ids import MAINLINE
 from dhtd.dns import finding, known
 from dhtd.dns.finding import Finder
 from dhtd.dns.known import Answers, Known, Names
+from dhtd.dns.records import Place
 from dhtd.dns.wire import Answer
 from dhtd.errors import Busy
 from dhtd.service.door import House
-from tests.dns.doors import WIKI, Place, World, opened, texts
+from tests.dns import doors
+from tests.dns.doors import WIKI, World, opened, texts
 
 NAME = "wiki.dht.alt"
 OTHER = "10.9.9.9:1"
@@ -212,7 +215,7 @@ async def test_a_busy_node_and_a_defect_are_failures(tmp_path: Path, autojump_cl
 # Watches
 
 
-async def heat(door: Place) -> None:
+async def heat(door: doors.Place) -> None:
     """Ask often enough that the name is watched."""
     for _ in range(finding.HOT):
         await door.ask(NAME)
@@ -327,6 +330,15 @@ def test_names_are_forgotten() -> None:
     assert len(names) == 3
     assert names.of(ids[0]).watch is not None
     assert names.of(ids[1]).search is not None
+
+
+def test_a_name_that_is_forgotten_leaves_no_endpoints() -> None:
+    names: Names[object, object] = Names(1)
+    first = names.of(World().id("1"))
+    first.learn(Known(first.id, [Place.of(WIKI)], 9.0))
+    known = first.known
+    names.of(World().id("2"))
+    assert (known.places, known.until) == ((), -inf)
 
 
 def test_answers_are_bounded_by_their_size() -> None:
