@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz import control, datagram, mainline, mainline_node, node, pkarr, sealed, state
+from tests.fuzz import control, datagram, dns, mainline, mainline_node, node, pkarr, sealed, state
 from tests.fuzz.target import Target
 
 TARGETS: Final[dict[str, Target]] = {
@@ -18,5 +18,6 @@ TARGETS: Final[dict[str, Target]] = {
         control.TARGET,
         state.TARGET,
         pkarr.TARGET,
+        dns.TARGET,
     )
 }

@@ -12,12 +12,14 @@ import pytest
 from dhtd.core.records import Immutable
 from dhtd.core.serving.responder import Responder
 from dhtd.daemon.state.file import StateFile
+from dhtd.dns.wire import Head
 from dhtd.service.params import Kind
 from dhtd.wire import bep5_values
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Nonces, Refusal, Seal
 from tests.fuzz import __main__ as fuzz
+from tests.fuzz import dns as dns_door
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import HERE, Target, committed
 from tests.fuzz.targets import TARGETS
@@ -31,6 +33,7 @@ MUTANTS = {
     "mainline-node": 30,
     "state": 60,
     "pkarr": 300,
+    "dns": 300,
 }  # about half a second for each target
 COMMITTED_MAX = 64_000  # bytes of all committed inputs
 
@@ -132,6 +135,13 @@ def test_a_daemon_opening_other_keys_is_seen(
     monkeypatch.setattr(Seal, "open", defect)
     with pytest.raises(AssertionError, match=r"stranger|sealed with a key|came before"):
         check_all("sealed")
+
+
+def test_an_answer_to_another_question_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.dns._WARM", dns_door._responder())
+    monkeypatch.setattr(Head, "key", property(lambda head: head.question[:-4].lower()))
+    with pytest.raises(AssertionError):
+        check_all("dns")
 
 
 @pytest.mark.parametrize("name", ["node", "mainline-node"])
