@@ -19,7 +19,7 @@ import pytest
 
 from tests.e2e.daemons import DEADLINE, POLL, Daemon, Network
 from tests.mainline.island import SUBNET, island
-from tests.netns.lab import LabError
+from tests.netns.lab import LabError, run
 
 AT: Final = "127.0.0.1"
 RESOLVED: Final = Path("/lib/systemd/systemd-resolved")
@@ -83,6 +83,27 @@ def _unbound(network: Network, daemon: Daemon) -> AbstractContextManager[None]:
     return running([program, "-d", "-c", str(main)])
 
 
+def _systemd_resolved(network: Network, daemon: Daemon) -> AbstractContextManager[None]:
+    """Start it with a /run of its own, without a bus, and as root, whose name it looks up."""
+    if not RESOLVED.exists():
+        pytest.skip(f"there is no {RESOLVED}: its package would take over the names of this machine")
+    # Without a link that has an address, it believes that the network is down.
+    run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    for link in ("up0", "up1"):
+        run("ip", "link", "set", link, "up")
+    run("ip", "address", "add", "10.78.0.1/24", "dev", "up0")
+    file = _drop_in(network, daemon, "systemd-resolved")
+    users = network.directory / "passwd"
+    users.write_text(f"{Path('/etc/passwd').read_text(encoding='utf-8')}systemd-resolve:x:0:0::/:/bin/false\n")
+    script = f"""
+        mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/resolve /run/systemd/netif /run/systemd/resolved.conf.d
+        mount --bind {users} /etc/passwd
+        printf '[Resolve]\\nDNSStubListenerExtra={AT}\\n' >/run/systemd/resolved.conf.d/extra.conf
+        cp {file} /run/systemd/resolved.conf.d && exec {RESOLVED}
+    """
+    return running(["unshare", "--mount", "bash", "-e", "-c", script])
+
+
 def _nobody(network: Network, daemon: Daemon) -> AbstractContextManager[None]:
     """Start nothing: the daemon itself is asked, at port 53."""
     return nullcontext()
@@ -113,7 +134,9 @@ def _wait_for(network: Network, command: list[str], holds: Callable[[str], bool]
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not installed: apt-get install bind9-dnsutils")
-@pytest.mark.parametrize(("start", "port"), [(_dnsmasq, 1753), (_unbound, 1753), (_nobody, 53)])
+@pytest.mark.parametrize(
+    ("start", "port"), [(_dnsmasq, 1753), (_unbound, 1753), (_systemd_resolved, 1753), (_nobody, 53)]
+)
 def test_programs_reach_a_service_by_its_name(start: Start, port: int) -> None:
     with _namespace(), Network(SUBNET) as network:
         [daemon] = network.start(1, f"--dns={AT}:{port}")
