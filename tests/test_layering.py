@@ -310,7 +310,8 @@ def test_a_package_stays_in_its_layers(package: str, layers: set[str]) -> None:
 
 def test_only_the_renderers_import_rich() -> None:
     users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "rich"}
-    assert users == {"dhtd.cli.render", "dhtd.cli.render_info", "dhtd.cli.render_node", "dhtd.cli.render_trace"}
+    renderers = ("render", "render_doctor", "render_info", "render_node", "render_trace")
+    assert users == {f"dhtd.cli.{each}" for each in renderers}
 
 
 def test_only_the_plotter_imports_matplotlib() -> None:

@@ -113,6 +113,7 @@ class BlockingDht:
     node_id = _blocking(Dht.node_id)
     status = _blocking(Dht.status)
     health = _blocking(Dht.health)
+    doctor = _blocking(Dht.doctor)
     info = _blocking(Dht.info)
 
 

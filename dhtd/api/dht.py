@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dhtd.api.results import (
         Bootstrapped,
         Deletion,
+        Diagnosis,
         Dropped,
         Entry,
         FoundNodes,
@@ -241,6 +242,16 @@ class Dht(Asker):
         from dhtd.api.results import Health  # noqa: PLC0415
 
         return await self.ask(Health, "health", {"within_s": self.answer_within})
+
+    async def doctor(self, target: Target | None = None) -> Diagnosis:
+        """Return what is wrong with this node, or with a name or an ID, and the command that mends it."""
+        from dhtd.api.reading import read  # noqa: PLC0415
+        from dhtd.api.results import Diagnosis  # noqa: PLC0415
+
+        key = None if target is None else self.key(check_target(target))
+        params = {} if key is None else {"id": key.id, "name": key.name}
+        *_, body = await self.answers("doctor", params, runs_long=True)
+        return read(Diagnosis, body)
 
     async def info(self, section: str | None = None) -> InfoResult:
         """Return the inside of the daemon, or one section of it, as `dht info --json` prints it."""

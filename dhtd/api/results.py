@@ -235,6 +235,31 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a diagnosis. `good` is None where it is neither good nor bad; a bad one has a `fault`."""
+
+    step: str
+    good: bool | None
+    message: str
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is wrong, in one sentence, with the most basic `fault` and the `command` that mends it, or leads on."""
+
+    id: Id | None
+    name: str | None
+    healthy: bool
+    fault: str | None
+    verdict: str
+    command: str | None
+    steps: tuple[Step, ...]
+    served: tuple[Endpoint, ...]
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Unreached:
     """A host without an answer, and why."""
 

@@ -16,6 +16,7 @@ from dhtd.cli.verbs import (
     backup,
     delete,
     dns_setup,
+    doctor,
     entries,
     events,
     get,
@@ -115,6 +116,7 @@ keys.register(app)
 info.register(app)
 status.register(app)
 health.register(app)
+doctor.register(app)
 events.register(app)
 queries.register_rest(app)
 backup.register(app)

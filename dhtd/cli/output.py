@@ -129,6 +129,16 @@ class Session:
         self.json = json
 
     @property
+    def instance(self) -> str | None:
+        """The instance that is asked; None if the path of a socket is given."""
+        from dhtd.config.networks import NATIVE, NETWORKS
+
+        if self._socket is not None or os.environ.get("DHTD_SOCKET"):
+            return None
+        named = NETWORKS[self.network or self._implied or NATIVE.name].instance
+        return self._instance or os.environ.get("DHTD_INSTANCE") or named
+
+    @property
     def network(self) -> str | None:
         """The network that is named by an option or a variable, or by the name of its instance; None if none is.
 
@@ -166,6 +176,17 @@ class Session:
         from dhtd.control.feed import Feed
 
         return Feed(*self._where())
+
+    def addressed(self, command: str) -> str:
+        """Return a command line of `dht` or `dhtd start` with the options that name the same daemon as this one."""
+        import shlex
+
+        given = {"--socket": self._socket, "--instance": self._instance, "--network": self._network}
+        options = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
+        for program in ("dhtd start", "dht"):
+            if command == program or command.startswith(f"{program} "):
+                return " ".join([program, *options, *filter(None, [command[len(program) + 1 :]])])
+        return command
 
     def _where(self) -> tuple[Path, float, str]:
         """Return the path of the socket, the timeout, and the command that starts the daemon."""

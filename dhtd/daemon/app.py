@@ -238,7 +238,10 @@ class Daemon:
         driver, persist = self._driver, self._driver.defects.persist
         with self._running, nullcontext() if signals is None else signals.watched():
             async with trio.open_nursery() as nursery:
-                handler = Handler(driver, self._saver, self._guards, self._report, token=self._token)
+                hosts = self._hosts
+                handler = Handler(
+                    driver, self._saver, self._guards, self._report, token=self._token, hosts=lambda: hosts.hosts
+                )
                 if signals is not None:
                     obey = partial(self._obey, signals, reload, nursery)
                     nursery.start_soon(persist, "signals could not be obeyed", obey)

@@ -127,7 +127,7 @@ class Driver:
         self.defects = Defects(udp.counters, clock)
         self._watch = CounterLog(node.counters)
         self.follower = Follower(node, udp.zones, clock, wall)
-        self._unsealing = Unsealing(udp.counters, clock, self.defects)
+        self.unsealing = Unsealing(udp.counters, clock, self.defects)
         self._clocks = ClockWatch(clock, wall)
 
     async def run(self) -> None:
@@ -229,7 +229,7 @@ class Driver:
         """Do the same with datagrams that the seal opens, and seal the answers. The others are only counted."""
         seal = self.seal
         assert seal is not None
-        opened, answers = self._unsealing.open_batch(seal, batch, sources, self.wall()), []
+        opened, answers = self.unsealing.open_batch(seal, batch, sources, self.wall()), []
         for answer, address in self._handle_batch(opened, sources):
             try:
                 answers.append((seal.seal_answer(answer), address))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dhtd.config.access_token import AccessToken
 from dhtd.daemon.canary import Canary
+from dhtd.daemon.doctor.machine import Machine
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
+from dhtd.daemon.handlers.doctor import Doctor
 from dhtd.daemon.handlers.entries import Entries, LookAtPort, look_at_port
 from dhtd.daemon.handlers.events import Happenings
 from dhtd.daemon.handlers.health import Health
@@ -36,6 +39,9 @@ class Handler:
         report: NodeReport,
         look_at_port: LookAtPort = look_at_port,
         token: AccessToken | None = None,
+        *,
+        hosts: Callable[[], Sequence[str]] = tuple,  # through which the node is to join
+        machine: Machine | None = None,
     ) -> None:
         self.canary = Canary(driver)
         values = OwnValues(driver, saver)
@@ -48,6 +54,7 @@ class Handler:
             Happenings(driver),
             AboutNode(driver, report),
             Health(driver, self.canary),
+            Doctor(driver, guards, report, self.canary, hosts, machine or Machine()),
             Inside(driver, guards, report),
             ForOwner(driver, saver, token),
         )

@@ -75,8 +75,8 @@ class NodeReport:
         self._settings = settings
         self._control = control
         self._guards = guards
-        self._state_notices = state_notices
-        self._is_restoring = is_restoring
+        self.state_notices = state_notices
+        self.is_restoring = is_restoring
         self._doors = doors
         self._values = ValuesReport(driver)
         self._families = FamiliesReport(driver)
@@ -137,7 +137,7 @@ class NodeReport:
             "replicas": sum(replicas),
             "held_entries": len(self._node.store),
             "values": self._values.in_numbers(),
-            "restoring": self._is_restoring(),
+            "restoring": self.is_restoring(),
             "endpoints": self.endpoints(),
             "listening": self._listening(),
             "reachable": self._node.outside.reach(now).value,
@@ -184,8 +184,8 @@ class NodeReport:
             "listening": self._listening(),
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],
             "state": str(self._settings.state),
-            "state_notices": self._state_notices(),
-            "restoring": self._is_restoring(),
+            "state_notices": self.state_notices(),
+            "restoring": self.is_restoring(),
             "socket": str(self._settings.socket),
             "doors": list(self._doors),
         }

@@ -10,6 +10,7 @@ import re
 from functools import cached_property
 from typing import Any, Final
 
+from dhtd.service.doctor import DOCTOR
 from dhtd.service.entries import DELETE, ENTER, ENTER_MANY, LOOKUP
 from dhtd.service.events import EVENTS
 from dhtd.service.health import HEALTH
@@ -99,6 +100,8 @@ RESOURCES: Final = (
     Resource("GET", "/node-id", NODE_ID),
     Resource("GET", "/status", STATUS),
     Resource("GET", "/health", HEALTH),
+    Resource("GET", "/doctor", DOCTOR, without=("id", "name")),
+    Resource("GET", "/doctor/{id}", DOCTOR, without=("name",)),
     Resource("POST", "/bootstrap", BOOTSTRAP),
     Resource("GET", "/info", INFO, without=("section",), is_paged=True),
     Resource("GET", "/info/{section}", INFO, is_paged=True),

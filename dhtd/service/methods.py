@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dhtd.errors import BadRequest, DhtdError, InternalError, NoThread, ShuttingDown, UnknownMethod
-from dhtd.service import entries, events, health, info, node, owner, queries, trace, values, watch
+from dhtd.service import doctor, entries, events, health, info, node, owner, queries, trace, values, watch
 from dhtd.service.method import Method, Request
 from dhtd.service.params import shown
 
@@ -21,6 +21,7 @@ _ROWS: Final[tuple[Method[Any, Any], ...]] = (
     *node.METHODS,
     *info.METHODS,
     *health.METHODS,
+    *doctor.METHODS,
     *owner.METHODS,
     *watch.METHODS,
     *values.METHODS,

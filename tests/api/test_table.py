@@ -39,6 +39,7 @@ RESULTS = {
     "node-id": results.Node,
     "status": results.Status,
     "health": results.Health,
+    "doctor": results.Diagnosis,
 }
 LISTS = {"enter-many", "lookup", "watch", "info"}  # results of another form
 # Keys of a result that say the same in another way.

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dhtd import __version__
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeDaemon, result
 
@@ -213,6 +214,22 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
         ("lookup", {"id": ID}),
         {"id": ID, "peers": [HERE, THERE], "stats": STATS, "complete": True},
         [HERE, THERE],
+    ),
+    "doctor": (
+        ["doctor", ID],
+        ("doctor", {"id": ID}),
+        {
+            "id": ID,
+            "name": None,
+            "healthy": True,
+            "fault": None,
+            "verdict": "nothing is wrong: 2 nodes hold wiki",
+            "command": None,
+            "steps": [{"step": "daemon", "good": True, "message": "dhtd runs", "fault": None}],
+            "served": [],
+            "version": __version__,
+        },
+        ["nothing is wrong: 2 nodes hold wiki"],
     ),
     "trace": (
         ["trace", ID],

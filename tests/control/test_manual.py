@@ -34,6 +34,7 @@ from dhtd.daemon.log import LogCounters
 from dhtd.daemon.lookup_counters import LookupCounters
 from dhtd.daemon.report import SLICE
 from dhtd.daemon.sockets.channel import UdpCounters
+from dhtd.service.doctor import FAULTS, DoctorStep
 from dhtd.service.entries import KeptInfo, LeftBehindInfo, Replica, Stats
 from dhtd.service.events import KINDS, Happening
 from dhtd.service.info import (
@@ -69,6 +70,7 @@ SOURCE = PAGE.read_text(encoding="utf-8")
 
 OBJECTS: dict[str, Any] = {
     "bucket": BucketInfo,
+    "diagnosis step": DoctorStep,
     "family": FamilyInfo,
     "found value": FoundValue,
     "held entry": HeldInfo,
@@ -96,6 +98,7 @@ CODES = {code for error in vars(errors).values() if (code := getattr(error, "cod
 TYPES: dict[str, Any] = {
     "text": str,
     "ID": str,
+    "ID or null": str | None,
     "endpoint": str,
     "port": int,
     "integer": int,
@@ -225,6 +228,11 @@ def test_happenings_have_the_keys_and_types_sent() -> None:
         hints = {name: hint for name, hint in typing.get_type_hints(body).items() if name not in common}
         hints = {name: hint for name, hint in hints.items() if kind != "lookup-step" or name not in steps}
         assert {name: type_of(words) for name, words in said[kind].items()} == hints, kind
+
+
+def test_the_faults_stand_in_their_order() -> None:
+    listed = re.findall(r"^\.It Li (\S+)$", parts(CHAPTERS["METHODS"], "Ss")["doctor"], re.MULTILINE)
+    assert tuple(listed) == FAULTS
 
 
 def test_every_section_of_info_is_described() -> None:

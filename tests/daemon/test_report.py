@@ -177,7 +177,7 @@ async def test_the_age_of_an_entry_is_that_of_its_lease(autojump_clock: MockCloc
 async def test_unfinished_lists_are_labelled(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         assert not (await one.ask(StatusRequest()))["restoring"]
-        one.report._is_restoring = lambda: True
+        one.report.is_restoring = lambda: True
         assert (await one.ask(StatusRequest()))["restoring"]
         assert (await one.ask(InfoRequest("node")))["node"]["restoring"]
 

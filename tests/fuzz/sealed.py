@@ -146,7 +146,7 @@ def _check_opened(keys: tuple[NetworkKey, ...], came: bytes, inside: bytes, sour
 def _check_refused(keys: tuple[NetworkKey, ...], came: bytes, source: Endpoint, why: str) -> None:
     driver = _deaf(keys)
     node, driver.udp.counters = driver.node, UdpCounters()
-    driver._unsealing = Unsealing(driver.udp.counters, lambda: NOW, driver.defects)
+    driver.unsealing = Unsealing(driver.udp.counters, lambda: NOW, driver.defects)
     assert driver._handle_sealed_batch([(came, source)], {source: source}) == [], "a stranger is answered"
     assert driver.udp.counters == UdpCounters(**{why: 1}), "a stranger is let in"
     assert node.counters == Counters(), "a stranger is heard"

@@ -138,6 +138,11 @@ class BootstrapHosts:
         self._known: dict[str, list[Endpoint]] = {}
         self._told: tuple[list[Endpoint], list[Endpoint]] | None = None
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts through which the node is to join, as they were given."""
+        return (*self._hosts, *self._routers)
+
     def change(self, hosts: tuple[str, ...]) -> None:
         self._hosts = hosts
         self._changed.set()

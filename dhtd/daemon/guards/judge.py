@@ -22,6 +22,7 @@ RECENT: Final = 600.0  # seconds for which a withdrawal counts
 AT_WILL: Final = 2  # recent withdrawals without a pause
 PAUSE_FIRST: Final = 10.0  # seconds
 PAUSE_MAX: Final = 300.0
+FIRST_CHECK: Final = "the first check is under way"
 
 
 class State(Enum):
@@ -38,7 +39,7 @@ class Judge:
     def __init__(self, now: float, *, is_published: bool = False) -> None:
         self.state = State.WAITING
         self.since = now
-        self.message = "the first check is under way"
+        self.message = FIRST_CHECK
         self.has_outcome = False
         self._is_published = is_published
         self._failures = 0

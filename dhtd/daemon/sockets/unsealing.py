@@ -24,6 +24,7 @@ class Unsealing:
         self._clock = clock
         self._defects = defects
         self._complain_at = float("-inf")
+        self.ahead: float | None = None  # seconds by which the latest query out of time was ahead of our clock
 
     def open_batch(
         self, seal: Seal, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint], wall: float
@@ -47,6 +48,7 @@ class Unsealing:
         counters = self._counters
         if isinstance(why, tuple):
             counters.out_of_time += 1
+            self.ahead = why.ahead
             self._complain(why.ahead, source)
         else:
             setattr(counters, why.value, getattr(counters, why.value) + 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.daemon.guards.listening import is_listening
+from dhtd.daemon.guards.listening import Bound, bound_on, is_listening
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
@@ -54,3 +54,17 @@ def test_the_kernel_lists_our_socket(kind: socket.SocketKind, host: str) -> None
         if kind is socket.SOCK_STREAM:
             ours.listen()
         assert is_listening(port) is True
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="this system lists no sockets")
+@pytest.mark.parametrize("host", ["127.0.0.7", "::1", "0.0.0.0"])
+@pytest.mark.parametrize(("kind", "protocol"), [(socket.SOCK_STREAM, "tcp"), (socket.SOCK_DGRAM, "udp")])
+def test_the_address_of_a_socket_is_read(host: str, kind: socket.SocketKind, protocol: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as ours:
+        ours.bind((host, 0))
+        if kind is socket.SOCK_STREAM:
+            ours.listen()
+        bound = bound_on(ours.getsockname()[1])
+    assert bound == frozenset({Bound(protocol, socket.inet_pton(family, host))})
+    assert [each.is_wildcard for each in bound] == [host == "0.0.0.0"]

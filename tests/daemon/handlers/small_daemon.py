@@ -21,8 +21,10 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.records import Peer, RecordKey
+from dhtd.daemon.doctor.machine import Echo, Machine, Tried
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
+from dhtd.daemon.guards.listening import Bound
 from dhtd.daemon.guards.outcome import Outcome
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.handlers.calls import ITSELF
@@ -36,7 +38,7 @@ from dhtd.service.checks import Check
 from dhtd.service.info import InfoRequest
 from dhtd.service.method import Caller, Event, Leave, Request
 from dhtd.service.methods import COMMON, method_of
-from tests.daemon.wire import POLICY, Wire, joined
+from tests.daemon.wire import POLICY, Sealing, Wire, joined
 from tests.records import hold_peer
 
 Entry = tuple[Id, int]
@@ -188,6 +190,8 @@ class Daemon:
     guards: Guards
     events: list[Event]
     service: Service
+    machine: Surroundings
+    hosts: list[str]  # through which it is to join
 
     @property
     def at(self) -> tuple[str, int]:
@@ -220,27 +224,66 @@ class Daemon:
         self.events.append(event)
 
 
+class Surroundings(Machine):
+    """Stands in for the machine: its addresses, what listens there, and what comes back from probes.
+
+    `open` are the endpoints that accept connections; `tried` are those that were tried.
+    """
+
+    def __init__(self, *addresses: str) -> None:
+        self.own = frozenset(Endpoint.of(address, 1).ip for address in addresses)
+        self.bound: dict[int, frozenset[Bound] | None] = {}
+        self.open: set[Endpoint] = set()
+        self.tried: set[Endpoint] = set()
+        self.probed: list[Endpoint] = []
+        self.echoes: dict[Endpoint, Echo] = {}
+
+    def serves(self, port: int, *at: str, on: str = "0.0.0.0", protocol: str = "tcp") -> None:
+        """Have a service listen on a port, and accept connections at these addresses."""
+        self.bound[port] = frozenset({Bound(protocol, Endpoint.of(on, port).ip)})
+        self.open |= {Endpoint.of(address, port) for address in at}
+
+    async def bound_on(self, port: int) -> frozenset[Bound] | None:
+        await trio.lowlevel.checkpoint()
+        return self.bound.get(port, frozenset())
+
+    def addresses(self) -> frozenset[bytes] | None:
+        return self.own
+
+    async def try_connecting(self, endpoint: Endpoint) -> Tried:
+        await trio.lowlevel.checkpoint()
+        self.tried.add(endpoint)
+        return Tried(True, "") if endpoint in self.open else Tried(False, "Connection refused")
+
+    async def probe(self, endpoint: Endpoint, ping: bytes, zone: int | None = None) -> Echo:
+        await trio.lowlevel.checkpoint()
+        self.probed.append(endpoint)
+        return self.echoes.get(endpoint, Echo.SILENCE)
+
+
 async def listens(port: int) -> bool:
     return port != SILENT_PORT
 
 
 @asynccontextmanager
 async def daemon(
-    wire: Wire, directory: Path, policy: Policy = POLICY, disk: Disk | None = None
+    wire: Wire, directory: Path, policy: Policy = POLICY, disk: Disk | None = None, seal: Sealing | None = None
 ) -> AsyncIterator[Daemon]:
     options = {"state": str(directory / "state.db"), "socket": "/tmp/sock", "config": str(directory / "dhtd.toml")}
     (directory / "dhtd.toml").write_text("")
-    async with wire.driver(policy) as driver:
+    async with wire.driver(policy, seal) as driver:
         disk = disk or Disk()
         disk.driver = driver
         disk.give_back()
         service = Service()
         guards = Guards(driver, cast("Saver", disk), service.check, lambda: 0.5)
         report = NodeReport(driver, load_settings(options, {}), ControlCounters(), guards)
-        handler = Handler(driver, cast("Saver", disk), guards, report, listens)
+        [endpoint] = driver.udp.listening()
+        machine, hosts = Surroundings(endpoint.host), list[str]()
+        handler = Handler(driver, cast("Saver", disk), guards, report, listens, hosts=lambda: hosts, machine=machine)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(guards.run)
-            yield Daemon(driver, handler, disk, report, guards, [], service)
+            yield Daemon(driver, handler, disk, report, guards, [], service, machine, hosts)
             nursery.cancel_scope.cancel()
 
 

@@ -1,0 +1,40 @@
+"""Asks the nodes near an ID who serves it: by a lookup of which each answer is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import LookupDone, LookupProgress, LookupStep
+from dhtd.core.ids import Id
+from dhtd.core.messages import Contact
+from dhtd.core.traces import QueryAnswered
+from dhtd.daemon.driver import Driver
+
+
+@dataclass
+class Heard:
+    """What other nodes have said."""
+
+    answered: set[bytes] = field(default_factory=set)  # endpoints of the nodes that answered
+    named: dict[Endpoint, set[Contact]] = field(default_factory=dict)  # the endpoints, each with the nodes that gave it
+    is_complete: bool = True
+
+    def holders(self, endpoints: set[Endpoint]) -> int:
+        """Return how many nodes gave one of these. One that was reached by both address families is one."""
+        return len({holder.id for endpoint in endpoints for holder in self.named[endpoint]})
+
+
+async def ask_holders(driver: Driver, key: Id) -> Heard:
+    """Look a key up; raise `Busy`. What this node knows itself is left out."""
+    heard = Heard()
+    with driver.begin(lambda now: driver.node.commands.lookup(key, now, traced=True)) as lookup:
+        while isinstance(event := await lookup.event(), LookupProgress | LookupStep):
+            if isinstance(event, LookupStep) and isinstance(event.step, QueryAnswered):
+                step = event.step
+                heard.answered.add(step.contact.endpoint)
+                for endpoint in step.endpoints:
+                    heard.named.setdefault(endpoint, set()).add(step.contact)
+    assert isinstance(event, LookupDone)
+    heard.is_complete = event.complete
+    return heard
