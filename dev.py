@@ -84,6 +84,9 @@ RUNS = {
     "bench outages": Tool("tests.bench.outages", "how soon an outage is noticed, and how often one is imagined"),
     "bench flips": Tool("tests.bench.flips", "what flipped bits in a state file cost"),
     "bench amplification": Tool("tests.bench.amplification", "the bytes that forged queries bring", "bench"),
+    "bench amplification-mainline": Tool(
+        "tests.bench.amplification_mainline", "bytes out for bytes in there, sustained"
+    ),
     "bench flood": Tool("tests.bench.flood", "what forged queries cost honest ones"),
     "bench newcomers": Tool("tests.bench.newcomers", "whether newcomers are known among forged queries"),
     "bench silence": Tool("tests.bench.silence", "for how long a full daemon is silent towards others"),
