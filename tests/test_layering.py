@@ -426,7 +426,7 @@ def test_libsodium_is_waited_for_where_it_serves(module: str) -> None:
 
 def test_only_checks_by_http_import_h11() -> None:
     users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "h11"}
-    assert users == {"dhtd.daemon.guards.http"}
+    assert users == {"dhtd.daemon.guards.http", "dhtd.http.conversation"}
     users = {
         module
         for module, imports in IMPORTS.items()

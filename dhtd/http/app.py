@@ -98,11 +98,6 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Whatever happens, the client is told, and other requests go on."""
-        if scope["type"] == "lifespan":
-            return
-        if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1008})
-            return
         head_only = scope["method"] == "HEAD"
         exchange = Exchange(scope, receive, send)
         try:

@@ -12,14 +12,14 @@ import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
+from hypercorn.utils import parse_socket_addr
+from starlette.types import ASGIApp
+
+from dhtd.http.conversation import Conversation, Ends
 
 CONNECTIONS_MAX: Final = 256  # of all addresses together
 READ_WITHIN: Final = 10.0  # seconds for a client to take what is sent
@@ -94,24 +94,21 @@ class BoundedStream(trio.abc.HalfCloseableStream):
 
 async def serve(
     listener: trio.SocketListener,
-    app: Any,
+    app: ASGIApp,
     places: Places,
     note: Callable[[str], None],
     tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve the clients of a listener until cancelled."""
     config = _config()
-    context = WorkerContext(None)
-    wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
 
     async def converse(stream: trio.SocketStream) -> None:
         bounded = BoundedStream(stream)
         places.streams.add(bounded)
-        spoken: Any = bounded if tls is None else trio.SSLStream(bounded, tls, server_side=True, https_compatible=True)
         try:
-            await TCPServer(wrapped, config, context, ConnectionState({}), spoken)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+            await Conversation(app, config, bounded, _ends(stream), tls).run()
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the client is gone
         except Exception:  # noqa: BLE001 - noted
             note("a conversation by HTTP failed")
         finally:
@@ -140,6 +137,13 @@ async def _turn_away(stream: trio.SocketStream, *, in_clear: bool) -> None:
         with suppress(OSError):
             os.write(stream.socket.fileno(), _FULL % (len(_FULL_BODY), _FULL_BODY))
     await trio.aclose_forcefully(stream)
+
+
+def _ends(stream: trio.SocketStream) -> Ends:
+    """Raise `OSError` if the client has gone already."""
+    socket = stream.socket
+    family = socket.family
+    return parse_socket_addr(family, socket.getpeername()), parse_socket_addr(family, socket.getsockname())
 
 
 def _config() -> Config:

@@ -291,14 +291,3 @@ async def test_an_answer_is_on_a_line_and_not_kept(tmp_path: Path) -> None:
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.text == json.dumps(asked.result, separators=(",", ":")) + "\n"
-
-
-async def test_a_websocket_is_refused(tmp_path: Path) -> None:
-    async with opened(tmp_path, Asked()) as door:
-        answer = await sent(
-            door,
-            b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
-            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-        )
-    assert answer.startswith(b"HTTP/1.1 403")
-    assert door.notes == []
