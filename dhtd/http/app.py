@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-import trio
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
@@ -105,8 +104,6 @@ class App:
         except DhtdError as error:
             if not exchange.has_begun:
                 await exchange.answer_problem(error)
-        except trio.Cancelled:
-            raise
         except Exception:  # noqa: BLE001 - noted
             self._note("a request by HTTP failed")
             if not exchange.has_begun:

@@ -160,7 +160,11 @@ class _Tasks:
 
 
 class _Messages:
-    """What the application has not received yet. The last message never waits: the application may be who sends it."""
+    """The pieces of a body that the application has not received yet.
+
+    The application may be who puts the last message, that of the end, so this one never waits. It is not passed on: a
+    request that ends before its answer is cancelled.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[Message] = deque()
@@ -168,17 +172,19 @@ class _Messages:
         self._changed = trio.Event()
 
     async def put(self, message: Message) -> None:
-        while len(self._waiting) >= QUEUED_MAX and not self._is_closed and message["type"] != "http.disconnect":
-            await self._changed.wait()
-        if not self._is_closed:
-            self._is_closed = message["type"] == "http.disconnect"
-            self._waiting.append(message)
+        if message["type"] == "http.disconnect":
+            self._is_closed = True
             self._wake()
+            return
+        while len(self._waiting) >= QUEUED_MAX and not self._is_closed:
+            await self._changed.wait()
+        self._waiting.append(message)
+        self._wake()
 
     async def receive(self) -> Message:
         while not self._waiting:
             await self._changed.wait()
-        message = self._waiting[0] if self._is_closed and len(self._waiting) == 1 else self._waiting.popleft()
+        message = self._waiting.popleft()
         self._wake()
         return message
 

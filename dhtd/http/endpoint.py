@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -71,15 +72,12 @@ class Endpoint:
     async def _answer(self, exchange: Exchange, request: Request) -> None:
         gathered: list[Event] = []
         key = self._resource.gathered
-        result = await self._run(exchange, request, _adder(gathered) if key else _ignore)
-        if result is not None:
-            await exchange.answer_json({**result, key: gathered} if key else result)
+        result = await self._run(request, _adder(gathered) if key else _ignore)
+        await exchange.answer_json({**result, key: gathered} if key else result)
 
     async def _answer_value(self, exchange: Exchange, request: Request, *, as_octets: bool) -> None:
         """Answer with a value. Without one, 404 says that there is none, and 503 that nobody knows."""
-        result: Any = await self._run(exchange, request, _ignore)
-        if result is None:
-            return
+        result: Any = await self._run(request, _ignore)
         if result["data"] is None:
             if result["complete"]:
                 raise NotFound("no value is there")
@@ -90,10 +88,8 @@ class Endpoint:
             await exchange.answer_json(result)
 
     async def _answer_page(self, exchange: Exchange, request: Request, page: Page) -> None:
-        result = await self._run(exchange, request, page.add)
-        if result is not None:
-            await page.add(result)
-            await exchange.answer_json(page.answer(self._resource.path, exchange.scope["path_params"]))
+        await page.add(await self._run(request, page.add))
+        await exchange.answer_json(page.answer(self._resource.path, exchange.scope["path_params"]))
 
     async def _tell(self, exchange: Exchange, request: Request) -> None:
         """Answer with events. An error before the first one is raised, and told as any other."""
@@ -104,41 +100,39 @@ class Endpoint:
         else:
             emit = _teller(stream)
         try:
-            result = await self._run(exchange, request, emit, stream)
+            result = await self._run(request, emit, stream)
         except DhtdError as error:
             await stream.fail(error)
-            return
-        if result is not None:
+        else:
             await stream.tell("result", result)
             await stream.end()
 
-    async def _run(
-        self, exchange: Exchange, request: Request, emit: Emit[Any], stream: EventStream | None = None
-    ) -> Result | None:
-        """Return the result of the method, None if the client went away meanwhile."""
-        result: Result | None = None
-        failure: DhtdError | None = None
+    async def _run(self, request: Request, emit: Emit[Any], stream: EventStream | None = None) -> Result:
+        """Return the result of the method."""
         with HttpCaller(self._streams) as caller:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_when_gone, exchange, nursery.cancel_scope)
-                if stream is not None:
-                    nursery.start_soon(stream.keep_alive)
+            async with _kept_alive(stream):
                 try:
-                    result = await self._house.handler(request, emit, caller)
+                    outcome: Result | DhtdError = await self._house.handler(request, emit, caller)
                 except DhtdError as error:
-                    failure = error
+                    outcome = error
                 except Exception:  # noqa: BLE001 - noted
                     self._house.note(f"request {self._resource.method.name} by HTTP failed")
-                    failure = InternalError("a defect in dhtd; the daemon's log has the details")
-                nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-        return result
+                    outcome = InternalError("a defect in dhtd; the daemon's log has the details")
+        if isinstance(outcome, DhtdError):
+            raise outcome
+        return outcome
 
 
-async def _cancel_when_gone(exchange: Exchange, scope: trio.CancelScope) -> None:
-    await exchange.gone()
-    scope.cancel()
+@asynccontextmanager
+async def _kept_alive(stream: EventStream | None) -> AsyncIterator[None]:
+    """Send comments on a stream meanwhile. No exception may leave the context: a nursery would wrap it."""
+    if stream is None:
+        yield
+        return
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.keep_alive)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 async def _ignore(event: Event) -> None:

@@ -1,6 +1,7 @@
 """One request of HTTP, from its body to the end of its answer.
 
-A client that goes away takes its request with it. One that sends its body slowly, or too much of it, is told so.
+A client that goes away takes its request with it: `conversation` cancels it. A client that sends its body slowly, or
+too much of it, is told so.
 """
 
 from __future__ import annotations
@@ -55,11 +56,6 @@ class Exchange:
                 if not message.get("more_body", False):
                     return bytes(parts)
         raise FrameTooSlow(f"the body was not there in {BODY_WITHIN:g} s")
-
-    async def gone(self) -> None:
-        """Wait until the client has hung up. The body must have been read."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
     async def answer(
         self, status: int, body: bytes, content_type: str, headers: Mapping[str, str] | None = None

@@ -46,7 +46,7 @@ async def place_is_free(door: Place, pause: float = 0.0) -> None:
     """Wait until a client finds a place; `pause` is for a virtual clock."""
     head = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with trio.fail_after(60):
-        while not (await sent(door, head)).startswith(b"HTTP/1.1 401"):
+        while not (await sent(door, head)).startswith(b"HTTP/1.1 401"):  # noqa: ASYNC110 - nothing tells of it
             await trio.sleep(pause)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd import errors
 from dhtd.core.ids import MAINLINE, NATIVE, Id
@@ -24,7 +24,7 @@ from dhtd.service.method import Caller, Emit, Request, Result
 from dhtd.service.methods import METHODS
 from dhtd.service.queries import FindNodeRequest, PingRequest
 from dhtd.service.values import DropRequest, GetRequest, PutRequest
-from tests.http.doors import ID, STATS, Asked, opened, sent
+from tests.http.doors import ID, STATS, Asked, all_of, opened, sent
 
 WIKI = id_of_name("wiki", NATIVE)
 AN_ID = Id(int(ID, 16))
@@ -156,6 +156,20 @@ async def test_a_body_that_never_ends_is_cut_off(tmp_path: Path, autojump_clock:
         assert trio.current_time() - began == pytest.approx(BODY_WITHIN, abs=1)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"code":"frame-too-slow"' in answer
+
+
+@pytest.mark.parametrize("part", [b"", b'{"wait":false}', b'{"wait"'])
+async def test_half_a_request_is_not_done(tmp_path: Path, part: bytes) -> None:
+    """An empty body stands for the defaults, and that of a client that hung up must not."""
+    asked = Asked()
+    head = f"PUT /v1/entries/{ID}/80 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer the-token\r\n"
+    async with opened(tmp_path, asked) as door, await door.raw() as stream:
+        await stream.send_all(f"{head}Content-Length: 20\r\n\r\n".encode() + part)
+        await wait_all_tasks_blocked(0.01)
+        await stream.send_eof()
+        assert (await all_of(stream)).startswith(b"HTTP/1.1 400")
+    assert asked.requests == []
+    assert door.notes == []
 
 
 @pytest.mark.parametrize(
