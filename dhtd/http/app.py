@@ -52,9 +52,12 @@ class Site:
         self._by_path = [(compile_path(path)[0], verbs) for path, verbs in by_path.items()]
 
     def at(self, path: str) -> tuple[Verbs, dict[str, str]]:
-        """Return what is at a path, by verb, and the elements of the path; raise `HttpProblem` for 404."""
+        """Return what is at a path, by verb, and the elements of the path; raise `HttpProblem` for 404.
+
+        Path and elements are as they were sent: `%2F` in an element is a part of it, and does not end it.
+        """
         for pattern, verbs in self._by_path:
-            match = pattern.match(path)
+            match = pattern.fullmatch(path)
             if match is not None:
                 return verbs, match.groupdict()
         raise HttpProblem(HTTPStatus.NOT_FOUND, f"nothing is at this path: {DOCUMENT} lists what there is")
@@ -111,7 +114,7 @@ class App:
 
     async def _answer(self, exchange: Exchange, verb: str) -> None:
         self._guard.check(exchange)
-        verbs, elements = self._site.at(exchange.scope["path"])
+        verbs, elements = self._site.at(exchange.path)
         serve = verbs.get(verb)
         if serve is None:
             allowed = sorted({*verbs, *({"HEAD"} if "GET" in verbs else ())})

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import trio
 
@@ -19,7 +18,7 @@ from dhtd.http.exchange import Exchange
 from dhtd.http.guard import IN_QUERY
 from dhtd.http.paging import Page, read_page
 from dhtd.http.problems import HttpProblem
-from dhtd.http.reading import read_request
+from dhtd.http.reading import read_query, read_request
 from dhtd.http.resources import Resource
 from dhtd.http.watch_memory import WatchMemory
 from dhtd.service.door import House
@@ -50,8 +49,7 @@ class Endpoint:
         if resource.is_endless and not wants_events:
             raise HttpProblem(HTTPStatus.NOT_ACCEPTABLE, f"this is a stream of events: send `Accept: {EVENT_STREAM}`")
         body = await exchange.body()
-        query = parse_qsl(exchange.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-        query = [(name, text) for name, text in query if name != IN_QUERY]
+        query = [pair for pair in read_query(exchange.scope["query_string"]) if pair[0] != IN_QUERY]
         last = exchange.header("last-event-id") or ""
         if resource.method is EVENTS and re.fullmatch("[0-9]{1,15}", last):
             query = [("after", last), *((name, text) for name, text in query if name != "after")]
@@ -60,7 +58,9 @@ class Endpoint:
             page, query = read_page(query)
         request = read_request(resource, exchange.scope["path_params"], query, body, self._house.keyspace)
         # 2. The answer, in the form that is wanted.
-        if wants_events:
+        if resource.is_endless and exchange.scope["method"] == "HEAD":
+            await exchange.answer(HTTPStatus.OK, b"", EVENT_STREAM)
+        elif wants_events:
             await self._tell(exchange, request)
         elif page is not None:
             await self._answer_page(exchange, request, page)

@@ -29,6 +29,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
+        self.path: str = scope["raw_path"].decode("ascii")  # as it was sent, in percent-encoding
         self.has_begun = False  # to answer
         self._receive = receive
         self._send = send

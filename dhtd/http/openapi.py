@@ -79,7 +79,7 @@ def _parameter(resource: Resource, parameter: Parameter, keyspace: Keyspace) -> 
     in_path = parameter.name in resource.in_path
     schema = of_kind(parameter.kind, keyspace)
     if in_path and parameter.kind is ID:
-        schema = {"type": "string", "pattern": f"^([0-9a-fA-F]{{{2 * keyspace.width}}}|name:[^/]+)$"}
+        schema = {"type": "string", "pattern": f"^([0-9a-fA-F]{{{2 * keyspace.width}}}|name:.+)$"}
     elif parameter.kind is WATCHED_IDS:
         schema = {"type": "array", "items": {"type": "string"}, "minItems": 1}
     described = {"description": _NAMED} if in_path and parameter.kind in {ID, WATCHED_IDS} else {}

@@ -1,7 +1,8 @@
 """Reads the parameters of a method from a path, a query and a body.
 
 Text in a path or a query stands for a JSON value of the parameter's kind: `80` for a port, `true` for a flag. A path
-may have `name:` and a name in place of an ID. A list in a path has commas between its elements.
+may have `name:` and a name in place of an ID. A list in a path has commas between its elements. A slash or a comma of
+a name is `%2F` or `%2C` there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
 
 from dhtd.core.ids import Keyspace
 from dhtd.core.names import clean_name, id_of_name
@@ -56,11 +58,28 @@ def _read_element(resource: Resource, name: str, text: str, keyspace: Keyspace) 
     """Return the parameters that an element of the path stands for."""
     kind = resource.parameters[name].kind
     if kind is WATCHED_IDS:
-        return {name: [_identified(part, keyspace) for part in text.split(",")]}
+        return {name: [_identified(decoded(part), keyspace) for part in text.split(",")]}
+    text = decoded(text)
     if kind is ID:
         found = _identified(text, keyspace)
         return found if resource.takes_name else {"id": found["id"]}
     return {name: _read_text(resource, name, text)}
+
+
+def decoded(text: str) -> str:
+    """Return the text of an element in percent-encoding; raise `BadRequest`."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest(f"{shown(text)} in the path is not UTF-8 in percent-encoding") from None
+
+
+def read_query(text: bytes) -> list[tuple[str, str]]:
+    """Return the pairs in a query; raise `BadRequest`."""
+    try:
+        return parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest("the query is not UTF-8 in percent-encoding") from None
 
 
 def _identified(text: str, keyspace: Keyspace) -> dict[str, str]:

@@ -117,6 +117,27 @@ async def test_several_ids_are_watched_at_once(tmp_path: Path) -> None:
     assert [each.name for each in request.ids] == [None, "wiki"]
 
 
+async def test_a_slash_and_a_comma_can_be_in_a_name(tmp_path: Path) -> None:
+    watching = Watching()
+    async with opened(tmp_path, watching) as door:
+        await watching.send.send(told("192.0.2.1:80"))
+        async with events(door, "/v1/watch/name:a%2Cb,name:c%2Fd") as answer:
+            await anext(answer)
+    [request] = watching.requests
+    assert isinstance(request, WatchRequest)
+    assert [each.name for each in request.ids] == ["a,b", "c/d"]
+
+
+@pytest.mark.parametrize("path", [f"/v1/watch/{ID}", "/v1/events"])
+async def test_the_head_of_a_stream_has_an_end(tmp_path: Path, path: str) -> None:
+    asked = Asked()
+    async with opened(tmp_path, asked) as door, door.client() as client:
+        for _ in range(2):
+            answer = await client.head(path, headers=EVENTS)
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+    assert asked.requests == []
+
+
 async def resumed(door: Place, watching: Watching, last: str) -> dict[str, Any]:
     """Return the first event for a client with this Last-Event-ID."""
     async with events(door, f"/v1/watch/{ID}", Last_Event_ID=last) as answer:
