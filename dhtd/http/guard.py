@@ -37,7 +37,6 @@ class Guard:
 
     def check(self, exchange: Exchange) -> None:
         """Raise `HttpProblem` for a request that must not come in."""
-        path = exchange.scope["path"]
         if self._is_token is None:
             return
         host = exchange.header("host") or ""
@@ -50,7 +49,7 @@ class Guard:
         origin = exchange.header("origin")
         if origin is not None and origin.lower() != f"{self._scheme}://{host}".lower():
             raise HttpProblem(HTTPStatus.FORBIDDEN, f"a page of {origin!r:.80} may not ask this daemon")
-        if path in OPEN:
+        if exchange.path in OPEN:
             return
         if exchange.header("sec-fetch-site") in {"cross-site", "same-site"}:
             raise HttpProblem(HTTPStatus.FORBIDDEN, "a page of another site may not ask this daemon")
@@ -70,7 +69,8 @@ class Guard:
     @staticmethod
     def _check_token(exchange: Exchange, is_token: Callable[[str], bool]) -> None:
         scheme, _, token = (exchange.header("authorization") or "").partition(" ")
-        if not scheme and EVENT_STREAM in (exchange.header("accept") or "").lower():
+        is_get = exchange.scope["method"] in {"GET", "HEAD"}
+        if not scheme and is_get and EVENT_STREAM in (exchange.header("accept") or "").lower():
             token = dict(parse_qsl(exchange.scope["query_string"].decode("ascii", "replace"))).get(IN_QUERY, "")
             scheme = "bearer" if token else ""
         if not scheme:

@@ -63,6 +63,16 @@ async def test_a_token_in_the_query_is_for_streams(tmp_path: Path, accept: str, 
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize(("verb", "status"), [("PUT", 401), ("DELETE", 401), ("POST", 401), ("HEAD", 200)])
+async def test_a_token_in_the_query_changes_nothing(tmp_path: Path, verb: str, status: int) -> None:
+    asked = Asked(STATUS)
+    path = "/v1/status" if verb == "HEAD" else "/v1/entries/name:wiki/80"
+    async with opened(tmp_path, asked) as door, door.client(token=None) as client:
+        answer = await client.request(verb, f"{path}?access_token={TOKEN}", headers={"Accept": "text/event-stream"})
+    assert answer.status_code == status
+    assert len(asked.requests) == (status == 200)
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [
