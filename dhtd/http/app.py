@@ -27,6 +27,7 @@ from dhtd.service.node import StatusRequest
 
 DOCUMENT: Final = f"{V1}/openapi.json"
 AT_ONCE: Final = 0.001  # seconds: not to wait for anything
+LOOKED_WITHIN: Final = 60.0  # seconds for which a look tells whether the node is healthy; one takes 34 at most
 
 Serve = Callable[[Exchange], Awaitable[None]]
 Verbs = Mapping[str, Serve]
@@ -74,7 +75,8 @@ class Site:
         """Answer with the metrics. They want the canary to be looked for, and do not wait for it."""
         info: Any = {**await self._ask(InfoRequest("node")), **await self._ask(InfoRequest("network"))}
         status, health = await self._ask(StatusRequest()), await self._ask(HealthRequest(within_s=AT_ONCE))
-        known = None if health["looked_s_ago"] is None else health
+        looked = health["looked_s_ago"]
+        known = health if looked is not None and looked <= LOOKED_WITHIN else None
         body, content_type = self._metrics.written(info, status, known, exchange.header("accept") or "")
         await exchange.answer(HTTPStatus.OK, body, content_type)
 

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from dhtd import __version__
 
 PREFIX: Final = "dhtd"
+OPENMETRICS: Final = "application/openmetrics-text"
 
 # The counters of section `network`: what each counts. Those of bytes have a name with the unit at the end.
 COUNTERS: Final = {
@@ -91,7 +92,8 @@ class Metrics:
 
         `info` has the sections `node` and `network`. `health` is None while nobody has looked.
         """
-        encode, content_type = choose_encoder(accept)
+        # Versions and escapings that a client invents are an error in prometheus-client, or come back in the answer.
+        encode, content_type = choose_encoder(f"{OPENMETRICS}; version=1.0.0" if OPENMETRICS in accept else "")
         self._snapshot.families = lambda: _families(info["node"], info["network"], status, health)
         encoder: Callable[[CollectorRegistry], bytes] = encode
         return encoder(self._registry), content_type

@@ -208,6 +208,39 @@ async def test_metrics_need_no_token(tmp_path: Path, accept: str, kind: str) -> 
     assert "dhtd_own_entries 3.0" in answer.text
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=abc",
+        "application/openmetrics-text; version=1.a",
+        "application/openmetrics-text; version=" + "9" * 5_000,
+        "text/plain; version=a.b",
+        "text/plain; version=1.0.0; escaping=x",
+        "*/*;q=x, ;;==,",
+    ],
+)
+async def test_any_accept_gets_metrics(tmp_path: Path, accept: str) -> None:
+    async with opened(tmp_path, FakeDaemon()) as door, door.client(token=None) as client:
+        answer = await client.get("/metrics", headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert re.search("version=(0.0.4|1.0.0); charset=utf-8", answer.headers["content-type"])
+    assert door.notes == []
+
+
+@pytest.mark.parametrize(("looked", "is_told"), [(4.0, True), (400.0, False), (None, False)])
+async def test_an_old_look_says_nothing_of_health(tmp_path: Path, looked: float | None, is_told: bool) -> None:
+    """Nobody looks for the canary while nobody asks: it is then unknown whether the node is healthy."""
+
+    class Daemon(FakeDaemon):
+        async def __call__(self, request: Any, emit: Any, caller: Any) -> Any:
+            told = await super().__call__(request, emit, caller)
+            return {**told, "healthy": False, "looked_s_ago": looked} if told is HEALTH else told
+
+    async with opened(tmp_path, Daemon()) as door, door.client(token=None) as client:
+        answer = await client.get("/metrics")
+    assert ("dhtd_healthy 0.0" in answer.text) == is_told
+
+
 @pytest.mark.parametrize(("healthy", "status"), [(True, 200), (False, 503)])
 async def test_the_probe_of_health_needs_no_token(tmp_path: Path, healthy: bool, status: int) -> None:
     async def handler(request: Any, emit: Any, caller: Any) -> Any:
