@@ -20,7 +20,7 @@ from dhtd.core.messages import Ping
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import MAGIC, Seal
-from tests.e2e.daemons import DEADLINE, PORT, Daemon, Network
+from tests.e2e.daemons import DEADLINE, POLL, PORT, Daemon, Network
 
 ID = "c0ffee" + "00" * 28 + "1d"
 VOLATILE = ("uptime_s", "last_activity_s", "age_s", "expires_in_s", "refresh_in_s", "since_s", "rtt_ms")
@@ -37,6 +37,7 @@ def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline
+        time.sleep(POLL)
 
 
 def info(network: Network, daemon: Daemon) -> dict[str, Any]:
@@ -56,12 +57,6 @@ def contacts(daemon: Daemon) -> int:
         return client.info("node")["node"]["contacts"]["good"]
 
 
-def lookup(network: Network, daemon: Daemon) -> list[str]:
-    _, body = network.dht_all([daemon], "lookup", ID)[0]
-    peers: list[str] = body["peers"]
-    return peers
-
-
 @pytest.mark.slow
 def test_keys_unite_two_and_exclude_a_third() -> None:
     with Network() as network:
@@ -69,7 +64,7 @@ def test_keys_unite_two_and_exclude_a_third() -> None:
         [one, two] = network.start(2, f"--network-key={key}", "--rate-limit=0", "--log-level=debug")
         until(lambda: contacts(one) == contacts(two) == 1)
         network.dht(one, "enter", ID, "3000")
-        assert lookup(network, two) == [f"{one.address}:3000"]
+        assert two.look_up(ID) == [f"{one.address}:3000"]
         fingerprint = NetworkKey.parse(key.read_text()).fingerprint
         assert network.dht(one, "info", "node")["node"]["network_keys"] == [fingerprint]
 
@@ -144,7 +139,7 @@ def test_a_key_change_at_run_time_loses_no_entry() -> None:
             for daemon in daemons:
                 daemon.process.send_signal(signal.SIGHUP)
                 until(partial(has_keys, daemon, wanted))
-                assert [lookup(network, asking) for asking in daemons] == [[f"{daemons[0].address}:3000"]] * 3
+                assert [asking.look_up(ID) for asking in daemons] == [[f"{daemons[0].address}:3000"]] * 3
         assert [unopened(daemon) for daemon in daemons] == [0, 0, 0]
 
         new.chmod(0o644)  # an unusable key changes nothing
@@ -156,7 +151,7 @@ def test_a_key_change_at_run_time_loses_no_entry() -> None:
         daemons[0].process.send_signal(signal.SIGHUP)
         until(lambda: "restart dhtd for this to take effect" in daemons[0].log.read_text())
         assert keys_of(daemons[0]) == names[1:]
-        assert lookup(network, daemons[1]) == [f"{daemons[0].address}:3000"]
+        assert daemons[1].look_up(ID) == [f"{daemons[0].address}:3000"]
         for path in (old, new):
             secret = NetworkKey.parse(path.read_text()).secret.hex()
             assert all(secret not in daemon.log.read_text() for daemon in daemons)
