@@ -6,7 +6,7 @@ looks for new cases, with a fresh seed each time and longer histories:
     pytest --hypothesis-profile=deep --minutes 60
 
 repeats the property tests (`-m` and `-k` narrow them down) until the hour is over or one of them fails. CI runs the
-profile `thorough`, with 200 examples where the default has 12. No profile has deadlines, since a slow machine is no
+profile `thorough`, with 100 examples where the default has 12. No profile has deadlines, since a slow machine is no
 defect.
 
 Coverage makes a test three times as slow. So it is off in property tests, and in tests marked `no_cover`: whole
@@ -31,7 +31,7 @@ COMMON = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 settings.register_profile("dhtd", COMMON, derandomize=True, database=None, max_examples=12)
-settings.register_profile("thorough", COMMON, derandomize=True, database=None, max_examples=200)
+settings.register_profile("thorough", COMMON, derandomize=True, database=None, max_examples=100)
 settings.register_profile("deep", COMMON, max_examples=500, stateful_step_count=100)
 settings.load_profile("dhtd")  # the plugin loads that of --hypothesis-profile afterwards
 
