@@ -14,8 +14,10 @@ import tomllib
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -373,20 +375,39 @@ def test_other_implementations_are_only_for_bench(
     assert synced == [group]
 
 
+class Process:
+    """Instead of a process: it ends at once, with a report where its output is kept."""
+
+    def __init__(self, run: Callable[[list[object]], int], command: list[object], **streams: Any) -> None:
+        self.returncode = run(command)
+        if "stdout" in streams:
+            streams["stdout"].write(b"its report\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self.returncode
+
+
 @pytest.mark.parametrize(("statuses", "status"), [((0, 0), 0), ((1, 0), 1), ((0, 4), 4), ((1, 4), 1)])
 def test_every_test_runs_once_and_core_is_covered(
-    statuses: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch
+    statuses: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[list[str]] = []
 
-    def call(command: list[str]) -> int:
+    def pytest(command: list[object]) -> int:
         ran.append([str(argument) for argument in command])
         return statuses[len(ran) - 1]
 
     monkeypatch.chdir(dev.ROOT)
     monkeypatch.setattr(dev, "sync", lambda group: None)
-    monkeypatch.setattr("dev.subprocess.call", call)
+    monkeypatch.setattr("dev.subprocess.Popen", partial(Process, pytest))
     assert dev.main("test") == status
+    assert capsys.readouterr().out == "its report\n"
     measured, others = ({argument for argument in command if "tests/" in argument} for command in ran)
     assert measured == set(dev.COVERING)
     assert others == {f"--ignore={path}" for path in measured}
@@ -399,7 +420,12 @@ def test_the_tests_run_from_compiled_files(checkout: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.chdir(checkout)
     seen: list[bool] = []
-    monkeypatch.setattr("dev.subprocess.call", lambda command: seen.append("PYTHONDONTWRITEBYTECODE" in os.environ))
+
+    def pytest(command: list[object]) -> int:
+        seen.append("PYTHONDONTWRITEBYTECODE" in os.environ)
+        return 0
+
+    monkeypatch.setattr("dev.subprocess.Popen", partial(Process, pytest))
     dev.main("test")
     assert seen == [False, False]
 
