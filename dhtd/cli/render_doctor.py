@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from dhtd.cli.terminal import drawing
 from dhtd.cli.told import Told
 from dhtd.cli.traced import printable
 
 _MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
 _STEP: Final = 13  # columns, with the space behind
 _NARROW: Final = 40  # columns, below which steps have no names
+_GOES_ON: Final = Text("… looking", "dim", no_wrap=True, overflow="crop")
 
 
 class Steps:
-    """Draws steps below each other."""
+    """Draws steps below each other, and under them, until the end, that it goes on."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
+        self._live = Live(_GOES_ON, console=self._console, transient=True, refresh_per_second=2)
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Take the last line away at the end, and where a signal ends or stops the program."""
+        with drawing(self._live.stop, self._live.start), self._live:
+            yield
 
     def draw(self, told: Told) -> None:
         """Draw a step."""

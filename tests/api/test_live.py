@@ -121,6 +121,25 @@ def test_other_nodes_and_this_one(net: BlockingNetwork, run: Run) -> None:
     run(test)
 
 
+def test_a_diagnosis(net: BlockingNetwork, run: Run) -> None:
+    async def test() -> None:
+        async with dhtd.connect(net[0].socket) as here, dhtd.connect(net[1].socket) as there:
+            listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+            port = listener.extra(anyio.abc.SocketAttribute.local_port)
+            async with listener, here.serve("ill", port):
+                found = await here.doctor("ill")
+                assert (found.healthy, found.fault, found.command, found.name) == (True, None, None, "ill")
+                assert found.verdict.endswith(f"127.0.0.1:{port} answers")
+                assert (await there.doctor("ill")).served == (dhtd.Endpoint("127.0.0.1", port),)
+                await listener.aclose()
+                found = await here.doctor("ill")
+            assert (found.healthy, found.fault) == (False, "not-listening")
+            assert [step.step for step in found.steps if step.good is False] == ["entry"]
+            assert (await there.doctor()).id is None
+
+    run(test)
+
+
 def test_a_thousand_lookups_at_once(net: BlockingNetwork, run: Run) -> None:
     async def test() -> None:
         async with dhtd.connect(net[0].socket) as dht, dht.serve("many", 80):

@@ -64,7 +64,9 @@ def test_two_nodes_are_well(network: Network) -> None:
         there = f"{one.address}:{port}"
         assert doctor(network, one, "wiki")["verdict"] == f"nothing is wrong: 1 node holds wiki, and {there} answers"
         found = doctor(network, other, "wiki")
-        assert found["verdict"] == f"nothing is wrong: 1 node holds wiki of another machine, and {there} answers"
+        assert (
+            found["verdict"] == f"nothing is wrong: 1 node holds wiki, which another node serves, and {there} answers"
+        )
         assert found["served"] == [there]
         assert "1 entry of this machine is held" in doctor(network, one)["verdict"]
 

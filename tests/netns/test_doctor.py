@@ -18,7 +18,8 @@ __all__ = ["lab"]
 
 SERVER = """
 import socket, sys
-listening = socket.create_server((sys.argv[1], int(sys.argv[2])))
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+listening = socket.create_server((sys.argv[1], int(sys.argv[2])), family=family)
 print("ready", flush=True)
 while True:
     listening.accept()[0].close()
@@ -161,3 +162,39 @@ def forward(router: Machine, outer: str, inner: str) -> None:
         chain out {{ type nat hook postrouting priority 99; ip saddr {inner} ip daddr {inner} masquerade; }}
     }}"""
     router.run("nft -f -", given=rules)
+
+
+def test_a_link_without_other_addresses_is_well(lab: Lab) -> None:
+    one, other = lab.machine(), lab.machine()
+    ends = lab.wire(one, "fe80::1/64", other, "fe80::2/64")
+    second = lab.start_bound(other, [], "second", [])
+    first = lab.start_bound(one, [], "first", [f"[fe80::2%{ends[0]}]:1729"])
+    lab.wait_ready()
+    for node in (first, second):
+        node.wait_until(knows(1))
+    with service(one, "::", 8080):
+        enter(one, first, 8080)
+        assert doctor(one, first, "wiki")["verdict"].endswith(f"%{ends[0]}]:8080 answers")
+        assert doctor(other, second, "wiki")["verdict"].endswith(f"%{ends[1]}]:8080 answers")
+        assert doctor(other, second)["healthy"]
+
+
+def test_a_swarm_with_dead_nodes_is_well(lab: Lab) -> None:
+    one, other = lab.machine(), lab.machine()
+    _, end = lab.wire(one, "10.77.8.1/24", other, "10.77.8.2/24")
+    for number in range(3, 10):
+        other.run(f"ip address add 10.77.8.{number}/24 dev {end}")
+    swarm = lab.start(other, *(f"10.77.8.{number}" for number in range(2, 10)))
+    [node] = lab.start(one, "10.77.8.1")
+    lab.wait_ready()
+    node.wait_until(knows(5))
+    with service(one, "0.0.0.0", 8080):
+        enter(one, node, 8080)
+        for dead in swarm[1:6]:
+            dead.process.kill()
+            dead.process.wait()
+        for _ in range(3):
+            told = doctor(one, node, "wiki")
+            assert told["healthy"], told
+            told = doctor(other, swarm[6], "wiki")
+            assert told["healthy"], told

@@ -43,13 +43,18 @@ def doctor(
         from dhtd.cli.render_doctor import Steps
 
         steps = Steps()
-        _diagnose(options, key, steps.draw, lambda told: steps.end(told, _command(options, told)))
+        with steps.drawing():
+            told, status = _diagnose(options, key, steps.draw)
+        steps.end(told, _command(options, told))
     else:
-        _diagnose(options, key, _quiet if options.json else _print, lambda told: _finish(options, told))
+        told, status = _diagnose(options, key, _quiet if options.json else _print)
+        _finish(options, told)
+    if told.value("healthy") is not True:
+        raise typer.Exit(status)
 
 
-def _diagnose(options: Session, key: Key | None, show: Show, finish: Show) -> None:
-    """Show each step, and then the verdict; end with the exit status."""
+def _diagnose(options: Session, key: Key | None, show: Show) -> tuple[Told, int]:
+    """Show each step; return the diagnosis, and the exit status if it is not good."""
     from dhtd.cli.diagnosed import no_daemon
 
     status = EXIT_NEGATIVE
@@ -60,10 +65,7 @@ def _diagnose(options: Session, key: Key | None, show: Show, finish: Show) -> No
     except DaemonUnreachable as error:
         diagnosis, status = no_daemon(error, key, options.instance), error.exit_status
         show(Told(diagnosis.body["steps"][0]))
-    told = Told(diagnosis.body)
-    finish(told)
-    if told.value("healthy") is not True:
-        raise typer.Exit(status)
+    return Told(diagnosis.body), status
 
 
 def _ask(options: Session, key: Key | None, show: Show) -> Diagnosis:

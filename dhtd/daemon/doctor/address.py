@@ -44,7 +44,8 @@ class AddressSteps:
 
     def is_behind_nat(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint, which others see, is none of this machine."""
-        return not self._machine.has(endpoint) and not self._driver.udp.is_ours(endpoint)
+        zone = self._driver.udp.zones.of(endpoint)
+        return not self._machine.has(endpoint, zone) and not self._driver.udp.is_ours(endpoint)
 
     def _at(self, endpoint: Endpoint) -> Finding:
         text = self._driver.udp.zones.text(endpoint)

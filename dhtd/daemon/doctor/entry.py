@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
 import trio
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.doctor.finding import Finding, bad, good, note
 from dhtd.daemon.doctor.holders import Heard, ask_holders
@@ -22,6 +22,7 @@ from dhtd.daemon.guards.listening import Bound
 from dhtd.words import count
 
 PATIENCE: Final = 2.0  # seconds after which holders are asked again: the entry may be on its way to them
+SCAN: Final = 1024  # entries that are looked at in a row
 STEP: Final = "entry"
 
 
@@ -34,12 +35,15 @@ class EntrySteps:
         self._guards = guards
         self._machine = machine
 
-    def own_keys(self) -> list[Id]:
+    async def own_keys(self) -> list[Id]:
         """Return the IDs that this machine has entered, those first that are in a bad state."""
-        records = self._node.own_records
-        withheld = [record_key.key for record_key in self._guards.withheld()]
-        unheld = [entry.key for entry in records if not entry.replicas]
-        return list(dict.fromkeys([*withheld, *unheld, *(entry.key for entry in records)]))
+        found = dict.fromkeys(packed(record_key.key) for record_key in self._guards.withheld())
+        held: dict[bytes, None] = {}
+        for number, entry in enumerate(list(self._node.own_records)):
+            (held if entry.replicas else found)[packed(entry.key)] = None
+            if number % SCAN == SCAN - 1:
+                await trio.lowlevel.checkpoint()  # there may be many
+        return [unpacked(key) for key in {**found, **held}]
 
     def own_ports(self, key: Id) -> list[int]:
         """Return the ports with which this machine has entered an ID."""
@@ -90,10 +94,12 @@ class EntrySteps:
         """Return the endpoints with this port at an address of this machine, or at one where others see it."""
         seen = {each.endpoint.ip for each in self._node.external.seen()}
         same_port = [endpoint for endpoint in heard.named if endpoint.port == port]
-        return {each for each in same_port if each.ip in seen or self._machine.has(each) or self._is_bound(each)}
+        return {each for each in same_port if each.ip in seen or self._is_here(each)}
 
-    def _is_bound(self, endpoint: Endpoint) -> bool:
-        return any(bound.ip == endpoint.ip for bound in self._driver.udp.listening())
+    def _is_here(self, endpoint: Endpoint) -> bool:
+        """Whether this machine has the address: the list of the kernel may be without one that is bound."""
+        is_bound = any(bound.ip == endpoint.ip for bound in self._driver.udp.listening())
+        return is_bound or self._machine.has(endpoint, self._driver.udp.zones.of(endpoint))
 
     async def _try(self, ours: Iterable[Endpoint], port: int, *, everywhere: bool) -> dict[Endpoint, Tried]:
         """Try to connect: to the endpoints that holders give, and to all addresses of this machine, if that is wanted.
@@ -101,7 +107,7 @@ class EntrySteps:
         An address that is only said to be ours is not tried.
         """
         believed = {endpoint.ip for endpoint in self._node.external.endpoints()}
-        safe = {each for each in ours if each.ip in believed or self._machine.has(each)}
+        safe = {each for each in ours if each.ip in believed or self._is_here(each)}
         if everywhere:
             bound = [each.host for each in self._driver.udp.listening() if any(each.ip)]
             hosts = ["127.0.0.1", "::1", *bound, *map(text_of, self._machine.addresses() or ())]
@@ -109,7 +115,7 @@ class EntrySteps:
         tried: dict[Endpoint, Tried] = {}
 
         async def attempt(endpoint: Endpoint) -> None:
-            tried[endpoint] = await self._machine.try_connecting(endpoint)
+            tried[endpoint] = await self._machine.try_connecting(endpoint, self._driver.udp.zones.of(endpoint))
 
         async with trio.open_nursery() as nursery:
             for endpoint in safe:
@@ -174,8 +180,10 @@ class EntrySteps:
         tried: dict[Endpoint, Tried],
     ) -> Finding:
         """Nothing accepts a connection at the endpoints that others give: is that a fault?"""
-        given = self._texts(tried) if tried else f"port {port}"
-        away = [endpoint for endpoint in tried if not self._machine.has(endpoint) and not self._is_bound(endpoint)]
+        if not tried:
+            return note(STEP, f"{holds}; too few nodes have told at which address they see this machine to try it")
+        given = self._texts(tried)
+        away = [endpoint for endpoint in tried if not self._is_here(endpoint)]
         if away:
             inside = ", ".join(sorted(text_of(ip) for ip in self._machine.addresses() or ())) or "this machine"
             message = (
@@ -186,7 +194,7 @@ class EntrySteps:
         if bound is None:
             return note(STEP, f"{holds} at {given}; no TCP connection is accepted there, and UDP was not tried")
         at = {each for each in bound if each.is_wildcard or any(each.ip == endpoint.ip for endpoint in tried)}
-        if any(each.protocol == "udp" for each in at) or not tried:
+        if any(each.protocol == "udp" for each in at):
             return good(STEP, f"{holds} at {given}, where a program waits for UDP")
         hosts = ", ".join(sorted({text_of(each.ip) for each in bound}))
         why = next(iter(tried.values())).why
@@ -214,8 +222,3 @@ def _command_of_check(what: str, port: int) -> str:
     if what.startswith("http:"):
         return f"curl -v {shlex.quote(what)}"
     return f"ss -lntp 'sport = :{port}'"
-
-
-def names_of(driver: Driver) -> Iterator[str]:
-    """Yield the names of own entries."""
-    return (name for _, name in driver.labels.names())

@@ -58,20 +58,21 @@ class Machine:
         """Return the addresses of this machine, without those of loopback; None where the system does not tell."""
         return local_addresses()
 
-    def has(self, endpoint: Endpoint) -> bool:
-        """Whether this machine has the address."""
+    def has(self, endpoint: Endpoint, zone: int | None = None) -> bool:
+        """Whether this machine has the address; a link-local one has a `zone`."""
         if endpoint.is_loopback:
             return True
         addresses = self.addresses()
-        if addresses is None:
-            return source_towards(endpoint) == endpoint.host
+        if addresses is None or endpoint.is_link_local:  # the list has no link-local ones
+            return source_towards(endpoint, zone) == endpoint.host
         return endpoint.ip in addresses
 
-    async def try_connecting(self, endpoint: Endpoint) -> Tried:
+    async def try_connecting(self, endpoint: Endpoint, zone: int | None = None) -> Tried:
         """Connect by TCP, and hang up."""
+        host = endpoint.host if zone is None else f"{endpoint.host}%{zone}"
         with trio.move_on_after(CONNECT_WITHIN):
             try:
-                stream = await connect(endpoint.host, endpoint.port)
+                stream = await connect(host, endpoint.port)
             except OSError as error:
                 return Tried(False, reason(error))
             await trio.aclose_forcefully(stream)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Final
 
+import trio
+
 from dhtd import __version__
+from dhtd.control.threads import in_thread
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.daemon.canary import Canary
 from dhtd.daemon.doctor.address import AddressSteps
-from dhtd.daemon.doctor.entry import EntrySteps, names_of
+from dhtd.daemon.doctor.entry import EntrySteps
 from dhtd.daemon.doctor.finding import Finding, bad, good, note, worst
 from dhtd.daemon.doctor.holders import ask_holders
 from dhtd.daemon.doctor.machine import Machine
@@ -20,10 +24,12 @@ from dhtd.daemon.driver import Driver
 from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.handlers.calls import Call, Handlers, stream
 from dhtd.daemon.report import NodeReport
+from dhtd.errors import Busy
 from dhtd.service.doctor import DOCTOR, DoctorRequest, DoctorResult, DoctorStep
 from dhtd.service.method import Emit
 from dhtd.words import count, duration
 
+AT_ONCE: Final = 4  # diagnoses
 ENTRIES_MAX: Final = 8  # IDs that are looked at where none is asked for
 CANARY_WITHIN: Final = 10.0  # seconds
 SERVED_MAX: Final = 20  # endpoints in a result
@@ -43,6 +49,7 @@ class Doctor(Handlers):
     ) -> None:
         super().__init__(driver)
         self._report = report
+        self._at_once = trio.Semaphore(AT_ONCE)
         self._canary = canary
         self._network = NetworkSteps(driver, machine, hosts)
         self._address = AddressSteps(driver, machine)
@@ -52,6 +59,17 @@ class Doctor(Handlers):
         return (stream(DOCTOR, self._doctor),)
 
     async def _doctor(self, request: DoctorRequest, emit: Emit[DoctorStep]) -> DoctorResult:
+        """Diagnose; raise `Busy` if others do so, since each diagnosis connects to several ports."""
+        try:
+            self._at_once.acquire_nowait()
+        except trio.WouldBlock:
+            raise Busy(f"{AT_ONCE} clients ask for a diagnosis already: try again in a moment") from None
+        try:
+            return await self._diagnose(request, emit)
+        finally:
+            self._at_once.release()
+
+    async def _diagnose(self, request: DoctorRequest, emit: Emit[DoctorStep]) -> DoctorResult:
         findings: list[Finding] = []
         served: list[Endpoint] = []
         async for finding in self._steps(request, served):
@@ -79,7 +97,7 @@ class Doctor(Handlers):
         for finding in self._address.steps():
             yield finding
         is_joined = self._network.is_joined
-        keys = self._entries.own_keys() if request.id is None else [request.id]
+        keys = await self._entries.own_keys() if request.id is None else [request.id]
         for key in keys[:ENTRIES_MAX]:
             spelling = self._spelling(key, request.name)
             if self._entries.own_ports(key):
@@ -116,9 +134,10 @@ class Doctor(Handlers):
         if heard.named:
             served.extend(heard.named)
             nodes = count(holders := heard.holders(set(heard.named)), "node")
-            many = len(heard.named)
-            served_by = "another machine" if many == 1 else f"{many} other machines or ports"
-            return good("entry", f"{nodes} {'holds' if holders == 1 else 'hold'} {spelling} of {served_by}")
+            served_at = (
+                "another node serves" if len(heard.named) == 1 else f"others serve at {len(heard.named)} endpoints"
+            )
+            return good("entry", f"{nodes} {'holds' if holders == 1 else 'hold'} {spelling}, which {served_at}")
         if not heard.answered:
             message = f"the nodes near {spelling} do not answer, so whether somebody serves it is not known"
             return bad("entry", "unanswered", message, "dht status")
@@ -127,7 +146,11 @@ class Doctor(Handlers):
             return good("entry", f"{spelling} is a value that this node keeps, on {count(len(own.replicas), 'node')}")
         answered = f"{count(len(heard.answered), 'node')} near it answered"
         message = f"nobody has entered {spelling}, and this machine has not either: {answered}"
-        other = None if spelling.name is None else similar(spelling.name, names_of(self._driver))
+        if spelling.name is None:
+            message += ". Under an ID, there may also be a value"
+            return bad("entry", "not-entered", message, f"dht get {spelling.id}")
+        names = [name for _, name in self._driver.labels.names()]
+        other = await in_thread(partial(similar, spelling.name, names)) if names else None
         if other is None:
             return bad("entry", "not-entered", message, f"dht enter {spelling.argument()} PORT")
         message += f". This machine has entered {other}"

@@ -250,7 +250,7 @@ class Surroundings(Machine):
     def addresses(self) -> frozenset[bytes] | None:
         return self.own
 
-    async def try_connecting(self, endpoint: Endpoint) -> Tried:
+    async def try_connecting(self, endpoint: Endpoint, zone: int | None = None) -> Tried:
         await trio.lowlevel.checkpoint()
         self.tried.add(endpoint)
         return Tried(True, "") if endpoint in self.open else Tried(False, "Connection refused")

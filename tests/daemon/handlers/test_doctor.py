@@ -20,6 +20,7 @@ from dhtd.core.records import Immutable
 from dhtd.core.serving.gate import Serves
 from dhtd.daemon.doctor.finding import bad, good, worst
 from dhtd.daemon.doctor.machine import Echo
+from dhtd.errors import Busy
 from dhtd.service.checks import TcpCheck, parse_check
 from dhtd.service.doctor import FAULTS, DoctorRequest, DoctorStep
 from dhtd.service.entries import EnterRequest
@@ -112,7 +113,7 @@ async def test_a_canary_that_is_not_looked_for_is_no_fault(autojump_clock: MockC
 async def test_the_entry_of_another_machine_is_well(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as (one, other):
         told = await diagnose(other, WIKI, "wiki")
-        assert told["verdict"] == "nothing is wrong: 1 node holds wiki of another machine"
+        assert told["verdict"] == "nothing is wrong: 1 node holds wiki, which another node serves"
         assert told["served"] == [f"{one.at[0]}:80"]
         assert other.machine.tried == set()  # anybody can name an endpoint
 
@@ -381,7 +382,7 @@ async def test_a_name_that_nobody_entered_is_named(autojump_clock: MockClock, tm
         fault, verdict, command = await fault_of(one, id_of_name("printer", NATIVE), "printer")
         assert (fault, command) == ("not-entered", "dht enter printer PORT")
         assert verdict.endswith("1 node near it answered")
-        assert (await fault_of(one, KEY))[2] == f"dht enter {NATIVE.format(KEY)} PORT"
+        assert (await fault_of(one, KEY))[2] == f"dht get {NATIVE.format(KEY)}"
 
 
 # The address, the state file, and the verdict
@@ -448,3 +449,30 @@ async def test_an_old_address_is_told_from_the_new(autojump_clock: MockClock, tm
         fault, verdict, command = await fault_of(one, WIKI)
         assert (fault, command) == ("old-address", "dht enter wiki 80")
         assert f"they give {old}" in verdict
+
+
+async def test_an_address_that_few_have_seen_is_not_tried(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as (one, _):
+        behind_nat(one)
+        external = one.driver.node.external
+        seen = [replace(each, is_believed=False) for each in external.seen()]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(external), "seen", lambda self: seen)
+            told = await diagnose(one, WIKI)
+        assert told["healthy"]
+        assert "too few nodes have told" in told["verdict"]
+        assert one.machine.tried == set()
+
+
+async def test_only_some_diagnoses_are_made_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as (one, other):
+        forget(other)  # so that a diagnosis takes its time
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(one.ask, DoctorRequest(WIKI))
+            await trio.sleep(1)
+            with pytest.raises(Busy, match="4 clients ask for a diagnosis already"):
+                await one.ask(DoctorRequest(WIKI))
+            nursery.cancel_scope.cancel()
+        await one.ask(DoctorRequest(WIKI))
+        assert one.driver._operations == {}
