@@ -80,6 +80,12 @@ def test_every_counter_is_a_metric() -> None:
     assert {*COUNTERS, *BY_LABEL, *HISTOGRAMS, *(f"{key}_sum" for key in HISTOGRAMS)} == KEPT
 
 
+def test_a_help_stands_for_itself() -> None:
+    helps = [family.documentation for family in text_string_to_metric_families(written())]
+    assert not [text for text in helps if re.match(r"Their\b|Those of them|.* (to|in answer to) them\b", text)]
+    assert len(set(helps)) == len(helps)
+
+
 def test_values_are_those_of_the_daemon() -> None:
     found = samples(written())
     assert found["dhtd_contacts", (("family", "ipv6"), ("standing", "bad"))] == 2
