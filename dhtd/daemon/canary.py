@@ -26,6 +26,7 @@ from dhtd.errors import Busy
 
 INTERVAL: Final = 20.0  # seconds between two looks
 SOON: Final = 10.0  # seconds until the next look where the canary was not found
+BUSY_FOR: Final = 1.0  # seconds until the next attempt where the node takes no further operation
 FRESH: Final = 60.0  # seconds for which a find shows that this node is healthy
 WANTED_FOR: Final = 300.0
 LOOK_WITHIN: Final = 8.0  # seconds for a lookup, and for a store
@@ -47,6 +48,7 @@ class Canary:
     def __init__(self, driver: Driver) -> None:
         self.found_at: float | None = None
         self.last: Look | None = None
+        self.is_busy = False  # the node takes no operation, so nothing is known of the network
         self._driver = driver
         self._node = driver.node
         self._key: Id = driver.node.codec.traits.keyspace.random(secrets.SystemRandom())
@@ -55,11 +57,17 @@ class Canary:
         self._wanted_until = 0.0
         self._wanted = trio.Event()
         self._looked = trio.Event()  # set, and replaced, at each look
+        self._hurry = trio.Event()  # set where the next look cannot wait
 
     @property
     def is_healthy(self) -> bool:
         """Whether another node has named the canary a short time ago."""
         return self.found_at is not None and self._driver.clock() - self.found_at <= FRESH
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the latest look tells of now. A machine that was suspended has an old one."""
+        return self.last is not None and self._driver.clock() - self.last.at <= FRESH
 
     def want(self, seconds: float = WANTED_FOR) -> None:
         """Look for it for so many seconds from now on."""
@@ -69,9 +77,10 @@ class Canary:
         self._wanted_until = max(self._wanted_until, now + seconds)
 
     async def look_within(self, seconds: float) -> None:
-        """Have it looked for, and wait for the first look, or for so many seconds."""
+        """Have it looked for, and wait for a look that is not old, or for so many seconds."""
         self.want()
-        if self.last is None or self._driver.clock() - self.last.at > INTERVAL + LOOK_WITHIN:
+        if not self.is_fresh:
+            self._hurry.set()
             with trio.move_on_after(seconds):
                 await self._looked.wait()
 
@@ -82,9 +91,14 @@ class Canary:
                 self._wanted = trio.Event()
                 await self._wanted.wait()
             look = await self._look()
-            if look is not None:
-                self._note(look)
-            await trio.sleep(INTERVAL if look is not None and look.holders else SOON)
+            self.is_busy = look is None
+            if look is None:
+                await trio.sleep(BUSY_FOR)
+                continue
+            self._note(look)
+            self._hurry = trio.Event()
+            with trio.move_on_after(INTERVAL if look.holders else SOON):
+                await self._hurry.wait()
 
     async def _look(self) -> Look | None:
         """Look for the canary; place it where that is due. Return None where the node is too busy for that."""

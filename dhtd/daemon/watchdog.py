@@ -1,7 +1,8 @@
 """The watchdog of the service manager (sd_watchdog_enabled(3)): it is told that this node is alive while it is healthy.
 
-A manager that is not told for `WatchdogSec=` restarts the service. So a node that is cut off starts anew. A node whose
-canary was never found is let be: it may be the first of its network, and a restart brings no other.
+A manager that is not told for `WatchdogSec=` restarts the service. So a node that is cut off starts anew. Others are
+let be: a node whose canary was never found may be the first of its network, and a restart brings no other. A node that
+takes no further operation cannot look. A machine that was suspended has only an old look, so it looks again first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ def interval(environ: Mapping[str, str]) -> float | None:
 async def watch(canary: Canary, every: float, notify: Callable[[str], None]) -> None:
     """Tell the manager that this node is alive, as long as it is healthy, until cancelled."""
     while True:
+        next_at = trio.current_time() + every
         canary.want(2 * every + 60.0)
-        if canary.is_healthy or canary.found_at is None:
+        if not canary.is_busy:
+            await canary.look_within(every / 2)
+        if canary.is_healthy or canary.is_busy or canary.found_at is None:
             notify("WATCHDOG=1")
-        await trio.sleep(every)
+        await trio.sleep(max(0.0, next_at - trio.current_time()))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from dhtd.core.codec import Codec
 from dhtd.daemon import watchdog
 from dhtd.daemon.canary import FRESH, INTERVAL, LOOK_WITHIN, SOON, WANTED_FOR
 from dhtd.daemon.handlers.calls import NO_PEERS
+from dhtd.errors import Busy
 from dhtd.service.health import HealthRequest, HealthResult
 from dhtd.service.info import InfoRequest
 from dhtd.wire.bep5 import Bep5Codec
@@ -131,7 +133,31 @@ async def test_a_busy_node_knows_nothing(autojump_clock: MockClock, tmp_path: Pa
     async with daemon(Wire(), tmp_path, replace(POLICY, operations=0)) as one, looking(one):
         told = await health(one)
     assert not told["healthy"]
-    assert told["message"] == "not known yet: the first look for the canary is under way"
+    assert told["message"].startswith("not known: the canary cannot be looked for, as many operations are under way")
+
+
+async def test_a_look_after_suspension_is_awaited(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _), looking(one):
+        await health(one)
+        await trio.sleep(1)
+        one.driver.clock = lambda: trio.current_time() + 3_600
+        began = trio.current_time()
+        told = await health(one)
+        assert told["healthy"]
+        assert trio.current_time() - began < LOOK_WITHIN
+
+
+async def test_an_old_look_is_not_told_as_new(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        await joined(one.driver, other.driver)
+        async with looking(one):
+            await health(one)
+            wire.cut = True
+            one.driver.clock = lambda: trio.current_time() + 3_600
+            told: HealthResult = await one.ask(HealthRequest(within_s=0.5))
+    assert not told["healthy"]
+    assert told["message"] == "not known yet: a look for the canary is under way"
 
 
 def test_the_canary_outlives_the_time_between_looks() -> None:
@@ -184,3 +210,28 @@ async def test_the_watchdog_is_told_while_healthy(autojump_clock: MockClock, tmp
         wire.cut = False
         await trio.sleep(100)
         assert told
+
+
+async def test_a_machine_that_wakes_up_is_let_be(autojump_clock: MockClock, tmp_path: Path) -> None:
+    told: list[str] = []
+    async with two(tmp_path) as (one, _), looking(one), watched(one, told):
+        await trio.sleep(41)
+        told.clear()
+        one.driver.clock = lambda: trio.current_time() + 3_600
+        await trio.sleep(15)
+    assert told == ["WATCHDOG=1"]
+
+
+async def test_a_busy_node_is_let_be(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(start: object) -> NoReturn:
+        raise Busy("as many operations are under way as are taken")
+
+    told: list[str] = []
+    async with two(tmp_path) as (one, _), looking(one), watched(one, told):
+        await trio.sleep(41)
+        monkeypatch.setattr(one.driver, "begin", refuse)
+        await trio.sleep(200)
+        assert not one.handler.canary.is_healthy
+        assert len(told) == 17

@@ -35,8 +35,10 @@ class Health(Handlers):
 
     def _sentence(self, ago: float | None) -> str:
         look = self._canary.last
-        if look is None:
-            return "not known yet: the first look for the canary is under way"
+        if self._canary.is_busy and not self._canary.is_healthy:
+            return "not known: the canary cannot be looked for, as many operations are under way as are taken at once"
+        if look is None or not self._canary.is_fresh:
+            return f"not known yet: {'the first' if look is None else 'a'} look for the canary is under way"
         found = "" if ago is None else f"; they found the canary {ago:.0f} s ago"
         if self._canary.is_healthy and look.holders:
             return f"healthy: {count(look.holders, 'other node')} gave what this node has entered{found}"
