@@ -62,7 +62,6 @@ class Search:
         """One that is `ahead` is made without an asker that waits."""
         self.is_ahead = is_ahead
         self.places: dict[str, Place] = {}
-        self.waiting = 0  # askers
         self.has_found = trio.Event()  # or has ended
         self.has_ended = trio.Event()
 
@@ -100,14 +99,14 @@ class Finder:
             self._search(name, is_ahead=False)
         search = name.search
         assert search is not None
-        search.waiting += 1
+        name.waiting += 1
         try:
             with trio.move_on_after(WITHIN):
                 await search.has_found.wait()
                 with trio.move_on_after(SETTLE):
                     await search.has_ended.wait()
         finally:
-            search.waiting -= 1
+            name.waiting -= 1
         now = self.clock()
         if name.known.until > now:
             return name.known
@@ -157,7 +156,7 @@ class Finder:
         try:
             async with self._slots:
                 # A flood of questions may have filled the queue, and their askers have their failure already.
-                if search.waiting or search.is_ahead:
+                if name.waiting or search.is_ahead:
                     with trio.move_on_after(LASTS_MAX):
                         result: Any = await self._house.handler(LookupRequest(name.id), search.emit, DnsCaller())
                         known = self._known(name.id, result)
@@ -178,14 +177,16 @@ class Finder:
     def _known(self, id: Id, result: LookupResult) -> Known | None:
         """Return what a lookup has shown; None for nothing.
 
-        There is nothing under a name only if most of the nodes that were asked have said so.
+        There is nothing under a name only if the lookup is complete, and most of the nodes that were asked have said
+        so. Endpoints may well be too many to be complete, and always may be in the Mainline network.
         """
         now, stats = self.clock(), result["stats"]
+        is_told = stats["responses"] > stats["timeouts"]
         places = [Place.of(text) for text in result["peers"][:PLACES_MAX]]
         if places:
-            lasts = TTL if result["complete"] else IN_PART_FOR
-            return Known(id, places, now + lasts, now + lasts - AHEAD)
-        if result["complete"] and stats["responses"] > stats["timeouts"]:
+            lasts = TTL if is_told else IN_PART_FOR
+            return Known(id, places, now + lasts, now + (1 - AHEAD) * lasts)
+        if result["complete"] and is_told:
             return Known(id, (), now + NEGATIVE_FOR)
         return None
 
@@ -211,4 +212,4 @@ class Finder:
             name.watch = None
             self.watches -= 1
             known, now = name.known, self.clock()
-            known.until, known.due = min(known.until, now + TTL), now + TTL - AHEAD
+            known.until, known.due = min(known.until, now + TTL), now + (1 - AHEAD) * TTL

@@ -12,10 +12,10 @@ from dhtd.dns.records import Place
 from dhtd.dns.wire import Answer
 
 TTL: Final = 20  # seconds: a third of a lease, and the time after which its owner renews it
-IN_PART_FOR: Final = 5.0  # seconds for which endpoints count that are perhaps not all
+IN_PART_FOR: Final = 5.0  # seconds for which endpoints count if most nodes did not answer: there may be more
 NEGATIVE_FOR: Final = 5.0  # seconds for which nothing counts
 FAILED_FOR: Final = 1.0  # seconds after a failure in which the network is not asked again (RFC 9520)
-AHEAD: Final = 5.0  # seconds before its end at which a name that is asked for is looked up again
+AHEAD: Final = 0.25  # of its time: a name that is asked for in this last part is looked up again
 PLACES_MAX: Final = 128  # endpoints of a name
 NAMES_MAX: Final = 1_024
 ANSWERS_SIZE_MAX: Final = 4_194_304  # bytes of all answers that are kept
@@ -51,7 +51,7 @@ W = TypeVar("W")  # a watch
 class Name(Generic[S, W]):
     """A name, by its ID, with what goes on for it."""
 
-    __slots__ = ("failed_until", "id", "known", "search", "watch")
+    __slots__ = ("failed_until", "id", "known", "search", "waiting", "watch")
 
     def __init__(self, id: Id) -> None:
         self.id = id
@@ -59,6 +59,7 @@ class Name(Generic[S, W]):
         self.failed_until = -inf
         self.search: S | None = None
         self.watch: W | None = None
+        self.waiting = 0  # askers
 
     def learn(self, known: Known) -> None:
         """Have something count from now on, and what was known before no longer."""
@@ -85,15 +86,16 @@ class Names(Generic[S, W]):
         key = packed(id)
         name = self._names.get(key)
         if name is None:
-            name = self._names[key] = Name(id)
-            if len(self._names) > self._most:
+            if len(self._names) >= self._most:
                 self._forget_one()
+            name = self._names[key] = Name(id)
         self._names.move_to_end(key)
         return name
 
     def _forget_one(self) -> None:
+        """Forget the name that was asked for the longest time ago, of those for which nothing goes on."""
         for key, name in self._names.items():
-            if name.search is None and name.watch is None:
+            if name.search is None and name.watch is None and not name.waiting:
                 del self._names[key]
                 name.forget()
                 return

@@ -74,7 +74,7 @@ async def test_a_name_is_looked_up_ahead_of_its_end(tmp_path: Path, autojump_clo
     world = wiki()
     async with opened(tmp_path, world) as door:
         await door.ask(NAME)
-        await trio.sleep(known.TTL - known.AHEAD + 0.1)
+        await trio.sleep((1 - known.AHEAD) * known.TTL + 0.1)
         world.takes = 3.0
         world.entries["wiki"] = [OTHER]
         for _ in range(2):
@@ -90,13 +90,13 @@ async def test_a_failure_ahead_leaves_what_is_known(tmp_path: Path, autojump_clo
     world = wiki()
     async with opened(tmp_path, world) as door:
         await door.ask(NAME)
-        await trio.sleep(known.TTL - known.AHEAD + 0.1)
+        await trio.sleep((1 - known.AHEAD) * known.TTL + 0.1)
         world.is_out = True
         for _ in range(3):
             answer = await door.ask(NAME)
-            assert answer.answer[0].ttl <= known.AHEAD
+            assert answer.answer[0].ttl <= known.AHEAD * known.TTL
             await trio.sleep(1)
-        await trio.sleep(known.AHEAD)
+        await trio.sleep(known.AHEAD * known.TTL)
         assert (await door.ask(NAME)).rcode() == dns.rcode.SERVFAIL
 
 
@@ -195,10 +195,18 @@ async def test_a_failure_is_told_and_soon_tried_again(tmp_path: Path, autojump_c
         assert texts(await door.ask(NAME)) == ["10.1.2.3"]
 
 
-async def test_endpoints_that_are_not_all_count_less(tmp_path: Path, autojump_clock: MockClock) -> None:
-    world = wiki(complete=False)
+async def test_what_few_nodes_tell_counts_less(tmp_path: Path, autojump_clock: MockClock) -> None:
+    world = wiki(complete=False, responses=3, timeouts=5)
     async with opened(tmp_path, world) as door:
         assert (await door.ask(NAME)).answer[0].ttl == known.IN_PART_FOR
+        for _ in range(3):
+            await door.ask(NAME)
+        assert len(world.lookups) == 1
+
+
+async def test_endpoints_that_are_too_many_count_as_others_do(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with opened(tmp_path, wiki(complete=False)) as door:
+        assert (await door.ask(NAME)).answer[0].ttl == known.TTL
 
 
 async def test_a_busy_node_and_a_defect_are_failures(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -219,7 +227,7 @@ async def heat(door: doors.Place) -> None:
     """Ask often enough that the name is watched."""
     for _ in range(finding.HOT):
         await door.ask(NAME)
-    await trio.sleep(known.TTL - known.AHEAD + 0.1)
+    await trio.sleep((1 - known.AHEAD) * known.TTL + 0.1)
     await door.ask(NAME)
     await trio.sleep(0.1)
 
@@ -325,11 +333,13 @@ def test_names_are_forgotten() -> None:
     ids = [World().id(str(number)) for number in range(5)]
     names.of(ids[0]).watch = object()
     names.of(ids[1]).search = object()
-    for id in ids[2:]:
+    names.of(ids[2]).waiting = 1
+    for id in ids[3:]:
         names.of(id)
-    assert len(names) == 3
+    assert len(names) == 4, "three cannot be forgotten"
     assert names.of(ids[0]).watch is not None
     assert names.of(ids[1]).search is not None
+    assert names.of(ids[2]).waiting == 1
 
 
 def test_a_name_that_is_forgotten_leaves_no_endpoints() -> None:
