@@ -32,7 +32,9 @@ WITHIN: Final = 1.8  # seconds until an asker is answered, whatever is found by 
 SETTLE: Final = 0.3  # seconds for more endpoints, after the first one
 LASTS_MAX: Final = 30.0  # seconds of a lookup
 AT_ONCE: Final = 32  # lookups under way
-SEARCHES_MAX: Final = 256  # those included that wait for others to end
+RATE: Final = 64.0  # lookups a second: other nodes limit ours by its queries, which others of its owner need, too
+BURST: Final = 64.0  # lookups in a row
+SEARCHES_MAX: Final = 96  # those included that wait: the last of them begins before its asker gives up
 WATCHES_MAX: Final = 64
 HOT: Final = 4
 IDLE: Final = 60.0  # seconds
@@ -84,6 +86,7 @@ class Finder:
         self._house = house
         self._nursery = nursery
         self._slots = trio.Semaphore(AT_ONCE)
+        self._begun_until = -inf  # the lookups up to now make up for the rate until then
         self._can_watch = house.keyspace != MAINLINE  # its wire has no watches
 
     async def find(self, id: Id) -> Known:
@@ -157,6 +160,7 @@ class Finder:
             async with self._slots:
                 # A flood of questions may have filled the queue, and their askers have their failure already.
                 if name.waiting or search.is_ahead:
+                    await self._pace()
                     with trio.move_on_after(LASTS_MAX):
                         result: Any = await self._house.handler(LookupRequest(name.id), search.emit, DnsCaller())
                         known = self._known(name.id, result)
@@ -173,6 +177,11 @@ class Finder:
                 name.learn(known)  # but a watch knows better
             search.has_found.set()
             search.has_ended.set()
+
+    async def _pace(self) -> None:
+        """Wait until another lookup keeps to the rate."""
+        self._begun_until = max(self._begun_until, self.clock() - BURST / RATE) + 1 / RATE
+        await trio.sleep_until(self._begun_until)
 
     def _known(self, id: Id, result: LookupResult) -> Known | None:
         """Return what a lookup has shown; None for nothing.

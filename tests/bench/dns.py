@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 for turn in range(1 + options.rounds):
                     for name, make in kinds.items():
-                        many = options.questions // (100 if name == "never asked" else 1)
+                        many = options.questions // (200 if name == "never asked" else 1)
                         load = flood(asker, asked.process.pid, make, many)
                         lost += load.lost
                         if turn:  # the first fills what is kept

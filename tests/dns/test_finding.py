@@ -318,6 +318,17 @@ async def test_lookups_under_way_are_bounded(tmp_path: Path, autojump_clock: Moc
         assert len(world.lookups) <= 3 * finding.AT_ONCE, "nobody waits for the others any more"
 
 
+async def test_lookups_have_a_rate(tmp_path: Path, autojump_clock: MockClock) -> None:
+    world = World()
+    async with opened(tmp_path, world) as door, trio.open_nursery() as nursery:
+        for number in range(200):
+            nursery.start_soon(door.ask, f"a{number}.dht.alt")
+        await trio.sleep(0.001)
+        assert len(world.lookups) == pytest.approx(finding.BURST, abs=1)
+        await trio.sleep(1)
+        assert len(world.lookups) == pytest.approx(min(200, finding.SEARCHES_MAX), abs=1)
+
+
 async def test_too_many_searches_are_failures() -> None:
     world = World(takes=1_000.0)
     async with trio.open_nursery() as nursery:

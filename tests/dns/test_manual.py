@@ -40,7 +40,8 @@ def section(title: str) -> str:
         ("ANSWERS", f"nobody has asked for it for {finding.IDLE:g} seconds"),
         ("LIMITS", f"has {wire.UDP_MAX} bytes at most, and {wire.UDP_PLAIN} without EDNS"),
         ("LIMITS", f"A name has {known.PLACES_MAX} endpoints"),
-        ("LIMITS", f"{finding.AT_ONCE} lookups are under way at once, and {finding.SEARCHES_MAX} wait or run"),
+        ("LIMITS", f"{finding.RATE:g} lookups begin in a second, and {finding.BURST:g} in a row"),
+        ("LIMITS", f"{finding.AT_ONCE} are under way at once, and {finding.SEARCHES_MAX} wait or run"),
         ("LIMITS", f"{finding.WATCHES_MAX} names are watched"),
         ("LIMITS", f"{known.NAMES_MAX} names are remembered, and {known.ANSWERS_SIZE_MAX} bytes of answers"),
         ("LIMITS", f"{udp.WAITING_MAX} questions to an address wait"),
@@ -61,6 +62,7 @@ def test_a_ttl_is_no_longer_than_a_lease_lasts() -> None:
     assert lease - DEFAULT.heartbeat >= known.TTL, "the rest of a lease whose owner is there"
     assert finding.WITHIN < 2
     assert known.AHEAD == 0.25, "a quarter"
+    assert finding.SEARCHES_MAX / finding.RATE < finding.WITHIN
 
 
 @pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not installed: apt-get install bind9-dnsutils")
