@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from dhtd import __version__
 from dhtd.cli.told import Told
 from dhtd.errors import DhtdError
-from dhtd.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,8 +100,7 @@ def no_daemon(error: DhtdError, key: Key | None, asked: str | None) -> Diagnosis
     diagnosis = Diagnosis({"id": key and key.id, "name": key and key.name, "steps": [], "version": None, "served": []})
     command = start or "dhtd start"
     if others:
-        sentence += f". {count(len(others), 'other')} of this user {'runs' if len(others) == 1 else 'run'}: "
-        sentence += ", ".join(others)
+        sentence += f". This user runs another one: {', '.join(others)}"
         command = f"dht --instance {others[0]} doctor{f' {_argument(key)}' if key else ''}"
     diagnosis.fails("daemon", "no-daemon", sentence, command)
     return diagnosis

@@ -96,6 +96,16 @@ def test_a_pulled_cable_is_named(lab: Lab) -> None:
     assert told["verdict"].startswith("this machine has no way to 10.77.8.2:1729: its network is down")
 
 
+def test_a_machine_that_is_off_is_named(lab: Lab) -> None:
+    one, other = lab.machine(), lab.machine()
+    lab.wire(one, "10.77.8.1/24", other, "10.77.8.2/24")
+    node = lab.start_bound(one, [], "10.77.8.1", ["10.77.8.99:1729"])
+    node.wait_ready()
+    told = doctor(one, node)
+    assert (told["fault"], told["command"]) == ("bootstrap-silent", "ping -c 3 10.77.8.99")
+    assert told["verdict"].startswith("no machine is at 10.77.8.99: it is off")
+
+
 def test_a_firewall_before_the_bootstrap_is_named(lab: Lab) -> None:
     one, other = lab.machine(), lab.machine()
     lab.wire(one, "10.77.8.1/24", other, "10.77.8.2/24")
@@ -126,7 +136,10 @@ def test_a_socket_on_loopback_joins_nobody(lab: Lab) -> None:
         "bound-to-loopback",
         "this node listens on 127.0.0.1 only, so it reaches no other machine: it is to join through 10.77.8.2:1729",
     )
-    assert told["command"] == f"dhtd start --socket {node.socket} --bootstrap 10.77.8.2:1729"
+    assert (
+        told["command"]
+        == f"dht --socket {node.socket} stop; dhtd start --socket {node.socket} --bootstrap 10.77.8.2:1729"
+    )
 
 
 def test_behind_a_router_the_port_must_be_forwarded(lab: Lab) -> None:

@@ -106,8 +106,10 @@ def _command(options: Session, told: Told) -> str | None:
     command, fault = told.value("command"), told.value("fault")
     if not isinstance(command, str) or fault in ("no-daemon", "other-network"):
         return command if isinstance(command, str) else None
-    commands = command.split("; ") if fault == "versions-differ" else [command]
-    return "; ".join(map(options.addressed, commands))
+    restart = "dht stop; "
+    if command.startswith(restart):
+        return f"{options.addressed('dht stop')}; {options.addressed(command[len(restart) :])}"
+    return options.addressed(command)
 
 
 def _quiet(told: Told) -> None:

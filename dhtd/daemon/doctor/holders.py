@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
+
+import trio
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import LookupDone, LookupProgress, LookupStep
@@ -10,6 +13,8 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.traces import QueryAnswered
 from dhtd.daemon.driver import Driver
+
+LOOK_WITHIN: Final = 5.0  # seconds: it may be done twice, and a client waits for 15 s for the next step
 
 
 @dataclass
@@ -28,13 +33,13 @@ class Heard:
 async def ask_holders(driver: Driver, key: Id) -> Heard:
     """Look a key up; raise `Busy`. What this node knows itself is left out."""
     heard = Heard()
-    with driver.begin(lambda now: driver.node.commands.lookup(key, now, traced=True)) as lookup:
+    begin = driver.begin(lambda now: driver.node.commands.lookup(key, now, traced=True))
+    with begin as lookup, trio.move_on_after(LOOK_WITHIN) as scope:
         while isinstance(event := await lookup.event(), LookupProgress | LookupStep):
             if isinstance(event, LookupStep) and isinstance(event.step, QueryAnswered):
                 step = event.step
                 heard.answered.add(step.contact.endpoint)
                 for endpoint in step.endpoints:
                     heard.named.setdefault(endpoint, set()).add(step.contact)
-    assert isinstance(event, LookupDone)
-    heard.is_complete = event.complete
+    heard.is_complete = not scope.cancelled_caught and isinstance(event, LookupDone) and event.complete
     return heard

@@ -7,6 +7,8 @@ at which most other nodes see it. Probes go to the endpoints by which the owner 
 from __future__ import annotations
 
 import errno
+import socket
+import sys
 from enum import Enum
 from functools import partial
 from ipaddress import ip_address
@@ -23,9 +25,11 @@ from dhtd.daemon.sockets.own_networks import source_towards
 from dhtd.errors import NoThread
 
 CONNECT_WITHIN: Final = 2.0  # seconds
-PROBE_WITHIN: Final = 1.0  # seconds until a probe counts as silent
+PROBE_WITHIN: Final = 3.5  # seconds until a probe counts as silent: Linux looks for a machine on the link for 3 s
+_IP_RECVERR, _IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
 _ANSWER_MAX: Final = 2048  # bytes
-_NO_ROUTE: Final = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_NO_ROUTE: Final = {errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_NOBODY: Final = {errno.EHOSTUNREACH, errno.EHOSTDOWN}
 
 
 class Echo(Enum):
@@ -34,6 +38,7 @@ class Echo(Enum):
     ANSWER = "answer"
     CLOSED = "closed"  # the machine says that nothing listens there
     NO_ROUTE = "no route"  # this machine, or a router, knows no way there
+    NO_MACHINE = "no machine"  # no machine with that address is on its link
     SILENCE = "silence"
 
 
@@ -84,15 +89,25 @@ class Machine:
         family = trio.socket.AF_INET if endpoint.is_ipv4 else trio.socket.AF_INET6
         with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as probing, trio.move_on_after(PROBE_WITHIN):
             try:
+                _hear_of_errors(probing, family)
                 await probing.connect((endpoint.host, endpoint.port, 0, zone or 0)[: 2 if endpoint.is_ipv4 else 4])
                 await probing.send(ping)
                 await probing.recv(_ANSWER_MAX)
             except ConnectionRefusedError:
                 return Echo.CLOSED
             except OSError as error:
+                if error.errno in _NOBODY:
+                    return Echo.NO_MACHINE
                 return Echo.NO_ROUTE if error.errno in _NO_ROUTE else Echo.SILENCE
             return Echo.ANSWER
         return Echo.SILENCE
+
+
+def _hear_of_errors(probing: trio.socket.SocketType, family: int) -> None:
+    """Have Linux tell the socket that a router, or the link, knows no machine at the address: see ip(7)."""
+    if sys.platform == "linux":
+        ipv4, ipv6 = (socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)
+        probing.setsockopt(*(ipv4 if family == socket.AF_INET else ipv6), 1)
 
 
 def text_of(ip: bytes) -> str:

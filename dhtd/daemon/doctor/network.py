@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -21,11 +21,14 @@ from dhtd.errors import DhtdError, InvalidEndpoint, UnresolvableHost
 from dhtd.service.info import FamilyInfo
 from dhtd.words import about, count, duration
 
-ASK_WITHIN: Final = 6.0  # seconds for an attempt to join
+RESOLVE_WITHIN: Final = 4.0  # seconds for the names of hosts; a client waits for 15 s for the next step
+ASK_WITHIN: Final = 5.0  # seconds for an attempt to join
+PROBE_AFTER: Final = 1.0  # seconds without an answer
 SETTLE_WITHIN: Final = 3.0  # seconds for the rest, once a node has answered
 _LOOK_AGAIN: Final = 0.1
 PLACES_MAX: Final = 8  # endpoints that are tried; the node itself tries the rest
 PROBES_MAX: Final = 4
+RECENT: Final = 600.0  # seconds
 USUAL_PORT: Final = 1729  # of the native network
 _STATES: Final = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
@@ -119,10 +122,10 @@ class NetworkSteps:
                 "bound-to-loopback",
                 f"this node listens on {bound[0].host} only, so it reaches no other machine: it is to join through"
                 f" {self._texts(places)}",
-                f"dhtd start --bootstrap {self._text(places[0])}",
+                f"dht stop; dhtd start --bootstrap {self._text(places[0])}",
             )
-        # 3. Ask them, as the node does itself.
-        silent = await self._ask(places)
+        # 3. Ask them, as the node does itself, and see what comes back from the network meanwhile.
+        silent, echoes = await self._ask(places)
         if len(silent) < len(places):
             await self._wait_until(self._is_still_joined)
             answering = self._texts(each for each in places if each not in silent)
@@ -130,7 +133,7 @@ class NetworkSteps:
                 return good("bootstrap", f"{answering} answers")
             message = f"{answering} answers, but this node is not in its network yet: look again in a moment"
             return bad("bootstrap", "bootstrap-silent", message, "dht doctor")
-        return await self._why_silent(silent, is_bootstrap=bool(joins))
+        return await self._why_silent({each: echoes.get(each, Echo.SILENCE) for each in silent}, bool(joins))
 
     async def _resolve(self, hosts: Iterable[str]) -> tuple[list[Endpoint], list[DhtdError]]:
         found: dict[Endpoint, None] = {}
@@ -142,14 +145,17 @@ class NetworkSteps:
             except (UnresolvableHost, InvalidEndpoint) as error:
                 failures.append(error)
 
-        async with trio.open_nursery() as nursery:
-            for host in hosts:
-                nursery.start_soon(look_up, host)
+        with trio.move_on_after(RESOLVE_WITHIN) as scope:
+            async with trio.open_nursery() as nursery:
+                for host in hosts:
+                    nursery.start_soon(look_up, host)
+        if scope.cancelled_caught:
+            failures.append(UnresolvableHost(f"no name server has answered within {RESOLVE_WITHIN:g} s"))
         return list(found), failures
 
     def _nobody_to_ask(self, found: Sequence[Endpoint], failures: Sequence[DhtdError]) -> Finding:
         is_public = self._node.codec.traits.is_public
-        join = "dhtd start --public-bootstrap" if is_public else "dht bootstrap HOST:PORT"
+        join = "dht stop; dhtd start --public-bootstrap" if is_public else "dht bootstrap HOST:PORT"
         if failures:
             why = "; ".join(dict.fromkeys(map(str, failures)))
             return bad("bootstrap", "bootstrap-unresolvable", f"this node finds nobody to join through: {why}", join)
@@ -170,21 +176,31 @@ class NetworkSteps:
         found = sorted(ip for ip in self._machine.addresses() or () if len(ip) + 2 == bound.family)
         return self._text(Endpoint(found[0] + bound[-2:])) if found else None
 
-    async def _ask(self, places: Sequence[Endpoint]) -> list[Endpoint]:
-        """Try to join through these; return those at which nobody answers."""
-        with (
-            self._driver.begin(lambda now: self._node.commands.bootstrap(places, now)) as operation,
-            trio.move_on_after(ASK_WITHIN),
-        ):
-            event = await operation.event()
-            assert isinstance(event, Bootstrapped)
-            return list(event.silent)
-        return [] if self._node.overlays.is_connected else list(places)
+    async def _ask(self, places: Sequence[Endpoint]) -> tuple[list[Endpoint], dict[Endpoint, Echo]]:
+        """Try to join through these; return those at which nobody answers, and what came back from probes."""
+        silent: Sequence[Endpoint] | None = None
+        echoes: dict[Endpoint, Echo] = {}
 
-    async def _why_silent(self, silent: Sequence[Endpoint], *, is_bootstrap: bool) -> Finding:
-        """Return why nobody answers, by what comes back from probes."""
-        places = silent[:PROBES_MAX]
-        echoes = dict(zip(places, await self._probe(places), strict=True))
+        async def probe() -> None:
+            await trio.sleep(PROBE_AFTER)
+            await self._probe(places[:PROBES_MAX], echoes)
+
+        with self._driver.begin(lambda now: self._node.commands.bootstrap(places, now)) as operation:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(probe)
+                with trio.move_on_after(ASK_WITHIN):
+                    event = await operation.event()
+                    assert isinstance(event, Bootstrapped)
+                    silent = event.silent
+                    if event.contacted:
+                        nursery.cancel_scope.cancel()
+        if silent is None:  # the attempt goes on: a node has answered, and others may be silent
+            silent = () if self._node.overlays.is_connected else places
+        return list(silent), echoes
+
+    async def _why_silent(self, echoes: Mapping[Endpoint, Echo], is_bootstrap: bool) -> Finding:
+        """Return why nobody answers, by what came back from probes."""
+        places = list(echoes)[:PROBES_MAX]
         where, several = self._texts(places), len(places) > 1
         with_echo = {echo: [each for each in places if echoes[each] is echo] for echo in Echo}
         if open_ones := with_echo[Echo.ANSWER]:
@@ -193,6 +209,10 @@ class NetworkSteps:
             message = f"this machine has no way to {where}: its network is down, or has no route there"
             return bad("bootstrap", "no-route", message, f"ip route get {places[0].host}")
         fault = "bootstrap-silent" if is_bootstrap else "cut-off"
+        if len(with_echo[Echo.NO_MACHINE]) == len(places):
+            hosts = ", ".join(each.host for each in places)
+            message = f"no machine is at {hosts}: it is off, the address is wrong, or the link to it is down"
+            return bad("bootstrap", fault, message, f"ping -c 3 {places[0].host}")
         if len(with_echo[Echo.CLOSED]) == len(places):
             none = f"no dhtd runs at {where}: {'these ports are' if several else 'the port is'} closed there"
             at_usual = await self._usual_port(places)
@@ -209,9 +229,10 @@ class NetworkSteps:
         if self._driver.seal is None:
             bound = ", ".join(map(self._text, self._driver.udp.listening()))
             message = f"{where} answers another port of this machine, but not {bound}: a firewall drops what comes back"
-            return bad("bootstrap", "bootstrap-silent", message, "dhtd start --port 0")
+            port = USUAL_PORT + 1 if self._driver.udp.listening()[0].port == USUAL_PORT else USUAL_PORT
+            return bad("bootstrap", "bootstrap-silent", message, f"dht stop; dhtd start --port {port}")
         message = f"this node has a network key, and {where} has none: they are two networks"
-        return bad("bootstrap", "other-key", message, "dhtd start --network-key FILE")
+        return bad("bootstrap", "other-key", message, "dht stop; dhtd start --network-key FILE")
 
     def _why_no_echo(self) -> str:
         if self._node.codec.traits.is_public:
@@ -230,37 +251,49 @@ class NetworkSteps:
         usual = Endpoint.of(closed[0].host, USUAL_PORT)
         if self._is_ours(usual):
             return None
-        [echo] = await self._probe([usual])
-        return usual if echo is Echo.ANSWER else None
+        echoes: dict[Endpoint, Echo] = {}
+        await self._probe([usual], echoes)
+        return usual if echoes[usual] is Echo.ANSWER else None
 
-    async def _probe(self, places: Sequence[Endpoint]) -> list[Echo]:
-        echoes = [Echo.SILENCE] * len(places)
+    async def _probe(self, places: Sequence[Endpoint], echoes: dict[Endpoint, Echo]) -> None:
+        """Put what comes back from probes into `echoes`."""
         codec, zones = self._node.codec, self._driver.udp.zones
         stranger = codec.traits.keyspace.random(secrets.SystemRandom())
 
-        async def probe(number: int, endpoint: Endpoint) -> None:
+        async def probe(endpoint: Endpoint) -> None:
             ping = codec.encode_query(secrets.token_bytes(codec.traits.tid_size), stranger, Ping())
-            echoes[number] = await self._machine.probe(endpoint, ping, zones.of(endpoint))
+            echoes[endpoint] = await self._machine.probe(endpoint, ping, zones.of(endpoint))
 
         async with trio.open_nursery() as nursery:
-            for number, endpoint in enumerate(places):
-                nursery.start_soon(probe, number, endpoint)
-        return echoes
+            for endpoint in places:
+                nursery.start_soon(probe, endpoint)
 
     # Key and clock
 
     def _key(self) -> Finding:
-        seal, counters = self._driver.seal, self._driver.udp.counters
+        seal = self._driver.seal
         if seal is None:
             return note("key", "this node has no network key, so it is in an open network")
         own = ", ".join(key.fingerprint for key in seal.keys)
-        if counters.unopened and not self.is_joined:
-            message = (
-                f"other nodes write to this one without its network key {own}, or with another one:"
-                f" {count(counters.unopened, 'datagram')} could not be opened"
-            )
-            return bad("key", "other-key", message, "dhtd start --network-key FILE")
+        strangers = self._strangers()
+        if strangers:
+            message = f"{self._texts(strangers)} writes to this node without its network key {own}, or with another one"
+            return bad("key", "other-key", message, "dht stop; dhtd start --network-key FILE")
         return good("key", f"this node has the network key {own}")
+
+    def _strangers(self) -> list[Endpoint]:
+        """Return who has sent what no key opens, if that tells why this node is not in its network.
+
+        A node on the internet hears noise from anybody. So it counts only of the nodes by which this one is to join. A
+        node that is alone has none, and counts all.
+        """
+        if self.is_joined:
+            return []
+        since = self._driver.clock() - RECENT
+        found = [source for source, at in self._driver.unsealing.strangers.items() if at >= since]
+        known = {contact.endpoint.ip for contact in self._node.overlays.contacts()}
+        known |= {endpoint.ip for endpoint in self._node.memberships.endpoints_to_join_by()}
+        return [source for source in found if not known or source.ip in known][:PROBES_MAX]
 
     def _clock(self) -> Finding:
         late, ahead = self._driver.udp.counters.out_of_time, self._driver.unsealing.ahead

@@ -146,6 +146,8 @@ class Doctor(Handlers):
             return good("entry", f"{spelling} is a value that this node keeps, on {count(len(own.replicas), 'node')}")
         answered = f"{count(len(heard.answered), 'node')} near it answered"
         message = f"nobody has entered {spelling}, and this machine has not either: {answered}"
+        if not heard.is_complete and not self._node.codec.traits.is_public:
+            message = f"nobody was found who has entered {spelling}, but not all nodes near it answered"
         if spelling.name is None:
             message += ". Under an ID, there may also be a value"
             return bad("entry", "not-entered", message, f"dht get {spelling.id}")

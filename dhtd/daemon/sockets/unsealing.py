@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dhtd.node")
 
+STRANGERS_MAX: Final = 32
 COMPLAIN_INTERVAL: Final = 600.0  # seconds between messages about clocks: a stranger's replay can cause one
 
 
@@ -24,6 +25,7 @@ class Unsealing:
         self._clock = clock
         self._defects = defects
         self._complain_at = float("-inf")
+        self.strangers: dict[Endpoint, float] = {}  # the latest senders of what no key opens, and when
         self.ahead: float | None = None  # seconds by which the latest query out of time was ahead of our clock
 
     def open_batch(
@@ -52,6 +54,14 @@ class Unsealing:
             self._complain(why.ahead, source)
         else:
             setattr(counters, why.value, getattr(counters, why.value) + 1)
+            if why.value == "unopened":
+                self._note_stranger(source)
+
+    def _note_stranger(self, source: Endpoint) -> None:
+        self.strangers.pop(source, None)
+        self.strangers[source] = self._clock()
+        if len(self.strangers) > STRANGERS_MAX:
+            del self.strangers[next(iter(self.strangers))]
 
     def _complain(self, ahead: float, source: Endpoint) -> None:
         now = self._clock()

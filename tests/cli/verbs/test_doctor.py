@@ -101,7 +101,7 @@ def test_another_instance_that_runs_is_named(dht: Run, home: Path) -> None:
         done = dht("doctor", "wiki")
     assert done.status == 3
     assert done.out.splitlines()[-2:] == [
-        f"no daemon is running: there is no socket {home}/dhtd/default.sock. 1 other of this user runs: lab",
+        f"no daemon is running: there is no socket {home}/dhtd/default.sock. This user runs another one: lab",
         "    dht --instance lab doctor --name wiki",
     ]
 

@@ -20,6 +20,7 @@ from dhtd.core.records import Immutable
 from dhtd.core.serving.gate import Serves
 from dhtd.daemon.doctor.finding import bad, good, worst
 from dhtd.daemon.doctor.machine import Echo
+from dhtd.daemon.sockets.unsealing import STRANGERS_MAX
 from dhtd.errors import Busy
 from dhtd.service.checks import TcpCheck, parse_check
 from dhtd.service.doctor import FAULTS, DoctorRequest, DoctorStep
@@ -174,8 +175,9 @@ async def test_a_name_that_does_not_resolve_is_named(autojump_clock: MockClock, 
     [
         (Echo.SILENCE, "bootstrap-silent", "a firewall drops UDP, the address is wrong", "dht bootstrap HOST:PORT"),
         (Echo.CLOSED, "bootstrap-silent", "the port is closed there", "dht bootstrap HOST:PORT"),
+        (Echo.NO_MACHINE, "bootstrap-silent", "no machine is at 10.9.9.9: it is off", "ping -c 3 10.9.9.9"),
         (Echo.NO_ROUTE, "no-route", "its network is down, or has no route there", "ip route get 10.9.9.9"),
-        (Echo.ANSWER, "bootstrap-silent", "a firewall drops what comes back", "dhtd start --port 0"),
+        (Echo.ANSWER, "bootstrap-silent", "a firewall drops what comes back", "dht stop; dhtd start --port 1730"),
     ],
 )
 async def test_a_silent_host_is_told_by_its_echo(
@@ -204,7 +206,7 @@ async def test_a_socket_on_loopback_reaches_no_machine(autojump_clock: MockClock
         end_of(one.driver).endpoint = Endpoint.of("127.0.0.1", 1729)
         one.hosts.append("10.9.9.9:1729")
         fault, verdict, command = await fault_of(one)
-        assert (fault, command) == ("bound-to-loopback", "dhtd start --bootstrap 10.9.9.9:1729")
+        assert (fault, command) == ("bound-to-loopback", "dht stop; dhtd start --bootstrap 10.9.9.9:1729")
         assert "listens on 127.0.0.1 only" in verdict
 
 
@@ -256,8 +258,8 @@ async def test_datagrams_that_do_not_open_tell_of_a_key(autojump_clock: MockCloc
     async with sealed(tmp_path, b"k" * 32, b"o" * 32) as (one, other):
         assert (await fault_of(one))[0] == "bootstrap-silent"  # nothing has come yet, and both causes are named
         fault, verdict, command = await fault_of(other)
-        assert (fault, command) == ("other-key", "dhtd start --network-key FILE")
-        assert verdict.startswith("other nodes write to this one without its network key")
+        assert (fault, command) == ("other-key", "dht stop; dhtd start --network-key FILE")
+        assert verdict.startswith(f"{one.endpoint} writes to this node without its network key")
 
 
 async def test_a_host_without_a_key_is_found_out(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -269,6 +271,34 @@ async def test_a_host_without_a_key_is_found_out(autojump_clock: MockClock, tmp_
         fault, verdict, _ = await fault_of(other)
         assert fault == "bootstrap-silent"
         assert "the node there has a network key, and this one none" in verdict
+
+
+async def test_noise_of_strangers_is_no_other_key(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with sealed(tmp_path, b"k" * 32, b"k" * 32) as (one, other):
+        assert (await diagnose(one))["healthy"]
+        end_of(one.driver).deliver(b"noise", Endpoint.of(*NOBODY))
+        await trio.sleep(1)
+        assert one.driver.udp.counters.unopened == 1
+        assert (await diagnose(one))["healthy"]
+        end_of(one.driver)._wire.cut = True
+        await trio.sleep(300)
+        end_of(one.driver).deliver(b"noise", Endpoint.of(*NOBODY))
+        fault, verdict, _ = await fault_of(one)
+        assert fault == "bootstrap-silent"
+        assert verdict.startswith(f"nobody answers at {other.endpoint}")
+
+
+async def test_the_senders_of_noise_are_remembered_up_to_a_cap(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with sealed(tmp_path, b"k" * 32, b"k" * 32) as (one, _):
+        one.hosts.clear()
+        for number in range(40):
+            end_of(one.driver).deliver(b"noise", Endpoint.of(f"10.9.8.{number}", 1729))
+        await trio.sleep(1)
+        assert len(one.driver.unsealing.strangers) == STRANGERS_MAX
+        assert Endpoint.of("10.9.8.39", 1729) in one.driver.unsealing.strangers
+        assert (await fault_of(one))[0] == "other-key"  # a node that is alone counts all
+        await trio.sleep(HOUR)
+        assert (await fault_of(one))[0] == "alone"
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(HOUR, "1 h ahead"), (-HOUR, "1 h ago"), (400.0, "7 min ahead")])
