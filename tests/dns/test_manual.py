@@ -31,6 +31,7 @@ def section(title: str) -> str:
         ("ANSWERS", f"for {known.FAILED_FOR:g} second"),
         ("ANSWERS", f"it waits for others for {finding.SETTLE:g} seconds"),
         ("ANSWERS", f"counts for {known.TTL} seconds, and so the TTL of an answer is {known.TTL} seconds at most"),
+        ("ANSWERS", f"may outlive the lease of its entry by {known.TTL} seconds"),
         ("ANSWERS", f"did not answer, it counts for {known.IN_PART_FOR:g} seconds"),
         (
             "ANSWERS",
