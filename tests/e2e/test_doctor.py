@@ -91,6 +91,7 @@ def test_a_network_of_ipv6_alone_is_well() -> None:
         assert doctor(network, other)["healthy"]
 
 
+@pytest.mark.slow
 def test_a_family_without_nodes_is_no_fault() -> None:
     with Stacks() as network:
         one = network.run_on("127.0.0.1", "::1")
@@ -135,6 +136,7 @@ def test_a_wrong_port_leads_to_the_right_one(network: Network) -> None:
     assert doctor(network, other)["healthy"]
 
 
+@pytest.mark.slow
 def test_another_key_is_found_out_on_either_side(network: Network) -> None:
     key = network.directory / "key"
     assert network.run("dhtd", "keygen", str(key)).returncode == 0

@@ -96,6 +96,7 @@ def test_a_pulled_cable_is_named(lab: Lab) -> None:
     assert told["verdict"].startswith("this machine has no way to 10.77.8.2:1729: its network is down")
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_off_is_named(lab: Lab) -> None:
     one, other = lab.machine(), lab.machine()
     lab.wire(one, "10.77.8.1/24", other, "10.77.8.2/24")
@@ -106,6 +107,7 @@ def test_a_machine_that_is_off_is_named(lab: Lab) -> None:
     assert told["verdict"].startswith("no machine is at 10.77.8.99: it is off")
 
 
+@pytest.mark.slow
 def test_a_firewall_before_the_bootstrap_is_named(lab: Lab) -> None:
     one, other = lab.machine(), lab.machine()
     lab.wire(one, "10.77.8.1/24", other, "10.77.8.2/24")
@@ -192,6 +194,7 @@ def test_a_link_without_other_addresses_is_well(lab: Lab) -> None:
         assert doctor(other, second)["healthy"]
 
 
+@pytest.mark.slow
 def test_a_swarm_with_dead_nodes_is_well(lab: Lab) -> None:
     one, other = lab.machine(), lab.machine()
     _, end = lab.wire(one, "10.77.8.1/24", other, "10.77.8.2/24")

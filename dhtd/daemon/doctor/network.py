@@ -125,7 +125,7 @@ class NetworkSteps:
                 f"dht stop; dhtd start --bootstrap {self._text(places[0])}",
             )
         # 3. Ask them, as the node does itself, and see what comes back from the network meanwhile.
-        silent, echoes = await self._ask(places)
+        silent, echoes = await self._ask(places, is_sealed=not joins)
         if len(silent) < len(places):
             await self._wait_until(self._is_still_joined)
             answering = self._texts(each for each in places if each not in silent)
@@ -133,7 +133,10 @@ class NetworkSteps:
                 return good("bootstrap", f"{answering} answers")
             message = f"{answering} answers, but this node is not in its network yet: look again in a moment"
             return bad("bootstrap", "bootstrap-silent", message, "dht doctor")
-        return await self._why_silent({each: echoes.get(each, Echo.SILENCE) for each in silent}, bool(joins))
+        why = await self._why_silent(
+            {each: echoes.get(each, Echo.SILENCE) for each in silent}, is_bootstrap=bool(joins)
+        )
+        return why._replace(message=f"this node is cut off: {why.message}") if why.fault == "cut-off" else why
 
     async def _resolve(self, hosts: Iterable[str]) -> tuple[list[Endpoint], list[DhtdError]]:
         found: dict[Endpoint, None] = {}
@@ -176,14 +179,14 @@ class NetworkSteps:
         found = sorted(ip for ip in self._machine.addresses() or () if len(ip) + 2 == bound.family)
         return self._text(Endpoint(found[0] + bound[-2:])) if found else None
 
-    async def _ask(self, places: Sequence[Endpoint]) -> tuple[list[Endpoint], dict[Endpoint, Echo]]:
+    async def _ask(self, places: Sequence[Endpoint], *, is_sealed: bool) -> tuple[list[Endpoint], dict[Endpoint, Echo]]:
         """Try to join through these; return those at which nobody answers, and what came back from probes."""
         silent: Sequence[Endpoint] | None = None
         echoes: dict[Endpoint, Echo] = {}
 
         async def probe() -> None:
             await trio.sleep(PROBE_AFTER)
-            await self._probe(places[:PROBES_MAX], echoes)
+            await self._probe(places[:PROBES_MAX], echoes, is_sealed=is_sealed)
 
         with self._driver.begin(lambda now: self._node.commands.bootstrap(places, now)) as operation:
             async with trio.open_nursery() as nursery:
@@ -198,17 +201,17 @@ class NetworkSteps:
             silent = () if self._node.overlays.is_connected else places
         return list(silent), echoes
 
-    async def _why_silent(self, echoes: Mapping[Endpoint, Echo], is_bootstrap: bool) -> Finding:
+    async def _why_silent(self, echoes: Mapping[Endpoint, Echo], *, is_bootstrap: bool) -> Finding:
         """Return why nobody answers, by what came back from probes."""
         places = list(echoes)[:PROBES_MAX]
         where, several = self._texts(places), len(places) > 1
         with_echo = {echo: [each for each in places if echoes[each] is echo] for echo in Echo}
+        fault = "bootstrap-silent" if is_bootstrap else "cut-off"
         if open_ones := with_echo[Echo.ANSWER]:
-            return self._open_answers(open_ones)
+            return self._other_answers(open_ones, fault)
         if len(with_echo[Echo.NO_ROUTE]) == len(places):
             message = f"this machine has no way to {where}: its network is down, or has no route there"
             return bad("bootstrap", "no-route", message, f"ip route get {places[0].host}")
-        fault = "bootstrap-silent" if is_bootstrap else "cut-off"
         if len(with_echo[Echo.NO_MACHINE]) == len(places):
             hosts = ", ".join(each.host for each in places)
             message = f"no machine is at {hosts}: it is off, the address is wrong, or the link to it is down"
@@ -223,14 +226,14 @@ class NetworkSteps:
         message = f"nobody answers at {where}: {self._why_no_echo()}"
         return bad("bootstrap", fault, message, "dht doctor" if self._driver.seal else "dht bootstrap HOST:PORT")
 
-    def _open_answers(self, places: Sequence[Endpoint]) -> Finding:
-        """A ping from another socket, without a seal, was answered."""
+    def _other_answers(self, places: Sequence[Endpoint], fault: str) -> Finding:
+        """A ping from another socket was answered: without a seal, if it went to a bootstrap host."""
         where = self._texts(places)
-        if self._driver.seal is None:
+        if self._driver.seal is None or fault == "cut-off":
             bound = ", ".join(map(self._text, self._driver.udp.listening()))
             message = f"{where} answers another port of this machine, but not {bound}: a firewall drops what comes back"
             port = USUAL_PORT + 1 if self._driver.udp.listening()[0].port == USUAL_PORT else USUAL_PORT
-            return bad("bootstrap", "bootstrap-silent", message, f"dht stop; dhtd start --port {port}")
+            return bad("bootstrap", fault, message, f"dht stop; dhtd start --port {port}")
         message = f"this node has a network key, and {where} has none: they are two networks"
         return bad("bootstrap", "other-key", message, "dht stop; dhtd start --network-key FILE")
 
@@ -252,16 +255,21 @@ class NetworkSteps:
         if self._is_ours(usual):
             return None
         echoes: dict[Endpoint, Echo] = {}
-        await self._probe([usual], echoes)
+        await self._probe([usual], echoes, is_sealed=False)
         return usual if echoes[usual] is Echo.ANSWER else None
 
-    async def _probe(self, places: Sequence[Endpoint], echoes: dict[Endpoint, Echo]) -> None:
-        """Put what comes back from probes into `echoes`."""
+    async def _probe(self, places: Sequence[Endpoint], echoes: dict[Endpoint, Echo], *, is_sealed: bool) -> None:
+        """Put what comes back from probes into `echoes`.
+
+        A bootstrap host may have no key, and answers only a ping without a seal. Contacts have ours.
+        """
         codec, zones = self._node.codec, self._driver.udp.zones
         stranger = codec.traits.keyspace.random(secrets.SystemRandom())
 
         async def probe(endpoint: Endpoint) -> None:
             ping = codec.encode_query(secrets.token_bytes(codec.traits.tid_size), stranger, Ping())
+            if is_sealed and self._driver.seal is not None:
+                ping = self._driver.seal.seal_query(ping, None, self._driver.wall())
             echoes[endpoint] = await self._machine.probe(endpoint, ping, zones.of(endpoint))
 
         async with trio.open_nursery() as nursery:

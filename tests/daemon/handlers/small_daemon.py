@@ -235,7 +235,7 @@ class Surroundings(Machine):
         self.bound: dict[int, frozenset[Bound] | None] = {}
         self.open: set[Endpoint] = set()
         self.tried: set[Endpoint] = set()
-        self.probed: list[Endpoint] = []
+        self.probed: list[tuple[Endpoint, bytes]] = []  # and with which datagrams
         self.echoes: dict[Endpoint, Echo] = {}
 
     def serves(self, port: int, *at: str, on: str = "0.0.0.0", protocol: str = "tcp") -> None:
@@ -257,7 +257,7 @@ class Surroundings(Machine):
 
     async def probe(self, endpoint: Endpoint, ping: bytes, zone: int | None = None) -> Echo:
         await trio.lowlevel.checkpoint()
-        self.probed.append(endpoint)
+        self.probed.append((endpoint, ping))
         return self.echoes.get(endpoint, Echo.SILENCE)
 
 

@@ -27,7 +27,7 @@ from dhtd.service.doctor import FAULTS, DoctorRequest, DoctorStep
 from dhtd.service.entries import EnterRequest
 from dhtd.wire.bep5 import Bep5Codec
 from dhtd.wire.network_key import NetworkKey
-from dhtd.wire.sealed import Seal
+from dhtd.wire.sealed import MAGIC, Seal
 from tests.daemon.handlers.small_daemon import KEY, NOBODY, Daemon, daemon, matches, resolving, two
 from tests.daemon.wire import POLICY, Sealing, Wire, end_of, joined
 from tests.records import hold_peer
@@ -225,7 +225,7 @@ async def test_a_node_that_is_cut_off_says_so(autojump_clock: MockClock, tmp_pat
         await trio.sleep(600)
         fault, verdict, _ = await fault_of(one, WIKI)
         assert fault == "cut-off"
-        assert verdict.startswith("nobody answers at 10.0.0.2:1729: ")
+        assert verdict.startswith("this node is cut off: nobody answers at 10.0.0.2:1729: ")
 
 
 # Keys and clocks
@@ -299,6 +299,24 @@ async def test_the_senders_of_noise_are_remembered_up_to_a_cap(autojump_clock: M
         assert (await fault_of(one))[0] == "other-key"  # a node that is alone counts all
         await trio.sleep(HOUR)
         assert (await fault_of(one))[0] == "alone"
+
+
+async def test_only_bootstrap_hosts_get_pings_without_seals(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with sealed(tmp_path, b"k" * 32, b"k" * 32) as (one, other):
+        await joined(one.driver, other.driver)
+        one.hosts.clear()
+        end_of(one.driver)._wire.cut = True
+        await trio.sleep(600)
+        assert (await fault_of(one))[0] == "cut-off"
+        one.machine.echoes[Endpoint.of(*other.at)] = Echo.ANSWER
+        fault, verdict, _ = await fault_of(one)
+        assert fault == "cut-off"
+        answers = f"{other.endpoint} answers another port of this machine, but not {one.endpoint}: "
+        assert verdict.startswith(f"this node is cut off: {answers}")
+        assert {ping[:4] for _, ping in one.machine.probed} == {MAGIC}
+        one.hosts.append(other.endpoint)
+        await diagnose(one)
+        assert one.machine.probed[-1][1][:4] != MAGIC
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(HOUR, "1 h ahead"), (-HOUR, "1 h ago"), (400.0, "7 min ahead")])
