@@ -22,7 +22,7 @@ class AccessToken:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not os.path.lexists(path):
-            write_new(path, secrets.token_urlsafe(SIZE))
+            _make(path)
         self.text = _read(path)
 
     def matches(self, text: str) -> bool:
@@ -47,6 +47,20 @@ def token_of(settings: Settings) -> AccessToken | None:
     if all(text.startswith(UNIX) for text in settings.http):
         return None
     return AccessToken(settings.http_token or settings.state.with_name(f"{settings.state.name}.token"))
+
+
+def _make(path: Path) -> None:
+    """Make the file whole, or not at all. Another daemon may make it at the same moment: then that one stays."""
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    write_new(new, secrets.token_urlsafe(SIZE))
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise KeyUnusable(f"cannot make {path}: {error.strerror}") from None
+    finally:
+        new.unlink()
 
 
 def _read(path: Path) -> str:

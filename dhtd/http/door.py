@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 import secrets
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,7 @@ import trio
 from dhtd.config.addresses import UNIX
 from dhtd.config.settings import Settings
 from dhtd.control.socket_file import ControlSocket, Role
-from dhtd.errors import AddressUnavailable, ConfigError, PortTaken
+from dhtd.errors import AddressUnavailable, ConfigError, DhtdError, PortTaken
 from dhtd.http.app import App, Site
 from dhtd.http.caller import Streams
 from dhtd.http.connections import Places, serve
@@ -27,6 +29,9 @@ from dhtd.service.door import House
 HTTP: Final = Role("HTTP socket", "--http", "unix:", "Choose another with --http")
 BACKLOG: Final = 64
 ID_SIZE: Final = 9  # bytes of the id of an event
+LOOK_INTERVAL: Final = 60.0  # seconds between looks at whether a socket is still there
+
+log = logging.getLogger("dhtd.http")
 
 
 class HttpDoor:
@@ -34,7 +39,8 @@ class HttpDoor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._sockets: list[tuple[socket.socket, bool]] = []  # each with whether it is a Unix socket
+        self._sockets: list[socket.socket] = []
+        self._files: list[ControlSocket] = []
         self._tls: ssl.SSLContext | None = None
         self._opened = ExitStack()
 
@@ -48,12 +54,11 @@ class HttpDoor:
             for text in settings.http:
                 if text.startswith(UNIX):
                     path = Path(text.removeprefix(UNIX))
-                    file = opened.enter_context(ControlSocket(path, None, HTTP))
-                    self._sockets.append((file.listening, True))
+                    self._files.append(opened.enter_context(ControlSocket(path, None, HTTP)))
                     where.append(f"{scheme}+unix://{path}")
                 else:
                     listening = opened.enter_context(_listen(text))
-                    self._sockets.append((listening, False))
+                    self._sockets.append(listening)
                     where.append(f"{scheme}://{text.rpartition(':')[0]}:{listening.getsockname()[1]}")
             self._opened = opened.pop_all()
         return where
@@ -65,11 +70,37 @@ class HttpDoor:
         scheme = "http" if self._tls is None else "https"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cut_at_end, places)
-            for listening, is_unix in self._sockets:
-                guard = Guard(None if is_unix else house.is_token, hosts, scheme)
+
+            def listen(listening: socket.socket, is_token: Callable[[str], bool] | None) -> None:
                 listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-                app = App(site, guard, house.note)
+                app = App(site, Guard(is_token, hosts, scheme), house.note)
                 nursery.start_soon(serve, listener, app, places, house.note, self._tls)
+
+            for listening in self._sockets:
+                listen(listening, house.is_token)
+            for file in self._files:
+                listen(file.listening, None)
+                nursery.start_soon(self._keep, file, partial(listen, is_token=None))
+
+    async def _keep(self, file: ControlSocket, listen: Callable[[socket.socket], None]) -> None:
+        """Make a socket again where somebody has removed its file. Clients of the old one stay connected."""
+        complaint = ""
+        while True:
+            await trio.sleep(LOOK_INTERVAL)
+            if not file.is_lost:
+                continue
+            old = file.listening
+            try:
+                file.renew()
+            except DhtdError as error:
+                if str(error) != complaint:  # said once: the next look comes soon
+                    log.error("the HTTP socket was removed, and cannot be made again: %s", error)
+                complaint = str(error)
+            else:
+                log.warning("the HTTP socket was removed: made it again")
+                complaint = ""
+                self._opened.callback(old.close)
+                listen(file.listening)
 
     def close(self) -> None:
         self._opened.close()

@@ -13,7 +13,7 @@ import trio
 
 from dhtd.errors import DhtdError
 from dhtd.http.exchange import Exchange, dumped
-from dhtd.http.problems import problem_of
+from dhtd.http.problems import HttpProblem, problem_of
 
 EVENT_STREAM: Final = "text/event-stream"
 SILENT_FOR: Final = 15.0  # seconds without an event until a comment is sent
@@ -30,7 +30,12 @@ class EventStream:
         self._sending = trio.Lock()  # an event and a comment must not mix
 
     async def tell(self, kind: str, body: object, id: str | None = None) -> None:
-        """Send an event, and wait until the client has taken it."""
+        """Send an event, and wait until the client has taken it.
+
+        Raises `HttpProblem` where the token of the request was replaced: the old one is worth nothing any more.
+        """
+        if kind == "event" and not self._exchange.is_welcome():
+            raise HttpProblem(HTTPStatus.UNAUTHORIZED, "this is no longer the token: `dht token` prints the new one")
         head = f"event: {kind}\n" if id is None else f"event: {kind}\nid: {id}\n"
         await self._send(f"{head}data: {dumped(body)}\n\n")
 

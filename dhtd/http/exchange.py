@@ -7,7 +7,7 @@ too much of it, is told so.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ class Exchange:
         self.scope = scope
         self.path: str = scope["raw_path"].decode("ascii")  # as it was sent, in percent-encoding
         self.has_begun = False  # to answer
+        self.is_welcome: Callable[[], bool] = lambda: True  # still: its token may be replaced meanwhile
         self._receive = receive
         self._send = send
         self._headers: dict[str, str] = {}

@@ -79,6 +79,8 @@ class Guard:
                 "this needs a token: send `Authorization: Bearer TOKEN`. `dht token` prints it",
                 _CHALLENGE,
             )
-        if scheme.lower() != "bearer" or not is_token(token.strip()):
+        token = token.strip()
+        if scheme.lower() != "bearer" or not is_token(token):
             challenge = {"www-authenticate": f'{_CHALLENGE["www-authenticate"]}, error="invalid_token"'}
             raise HttpProblem(HTTPStatus.UNAUTHORIZED, "this is not the token: `dht token` prints it", challenge)
+        exchange.is_welcome = lambda: is_token(token)

@@ -55,6 +55,7 @@ class Place:
 
     urls: list[str]
     notes: list[str]
+    tokens: set[str]
 
     @property
     def url(self) -> str:
@@ -79,11 +80,12 @@ async def opened(
     """Serve `handler` at these addresses, or at one of the kernel's choice."""
     door = HttpDoor(settings_of(directory, *(http or (LOCAL,)), **more))
     notes: list[str] = []
+    tokens = {TOKEN}
     urls = door.open()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(door.serve, House(handler, keyspace, lambda text: text == TOKEN, notes.append))
-            yield Place(urls, notes)
+            nursery.start_soon(door.serve, House(handler, keyspace, tokens.__contains__, notes.append))
+            yield Place(urls, notes, tokens)
             nursery.cancel_scope.cancel()
     finally:
         door.close()

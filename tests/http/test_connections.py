@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,19 @@ async def test_a_refusal_reaches_a_client_that_sends(tmp_path: Path) -> None:
             assert answer.status_code == 413
     assert asked.requests == []
     assert door.notes == []
+
+
+async def test_a_lack_of_descriptors_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    accept, lacks = trio.SocketListener.accept, iter([errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+
+    async def lacking(self: trio.SocketListener) -> trio.SocketStream:
+        number = next(lacks, None)
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+        return await accept(self)
+
+    monkeypatch.setattr(trio.SocketListener, "accept", lacking)
+    async with opened(tmp_path, Asked({})) as door, door.client() as client:
+        assert (await client.get("/v1/node-id")).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import stat
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trio
+from trio.testing import MockClock
 
 from dhtd.config.access_token import AccessToken, token_of
 from dhtd.config.sources import load_settings
 from dhtd.errors import AddressUnavailable, ConfigError, KeyUnusable, PortTaken, SocketInUse, UsageError
-from dhtd.http.door import HttpDoor
+from dhtd.http.door import LOOK_INTERVAL, HttpDoor
 from tests.http.doors import LOCAL, TOKEN, Asked, opened, sent, settings_of
 
 STATUS = {"state": "joined", "restoring": False}
@@ -161,6 +164,17 @@ async def test_a_unix_socket_needs_no_token(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+async def test_a_socket_that_was_removed_comes_back(tmp_path: Path, autojump_clock: MockClock) -> None:
+    path = tmp_path / "http.sock"
+    async with opened(tmp_path, Asked(STATUS), f"unix:{path}"):
+        path.unlink()
+        await trio.sleep(LOOK_INTERVAL + 1)
+        async with await trio.open_unix_socket(path) as stream:
+            await stream.send_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+    assert not path.exists()
+
+
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -287,6 +301,13 @@ def test_a_new_token_replaces_the_old_one(tmp_path: Path) -> None:
     assert not token.matches(old)
     assert AccessToken(tmp_path / "token").text == token.text
     assert [path.name for path in tmp_path.iterdir()] == ["token"]
+
+
+def test_two_daemons_make_one_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "token"
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)  # each looks before the other has made it
+    assert AccessToken(path).text == AccessToken(path).text
+    assert [each.name for each in tmp_path.iterdir()] == ["token"]
 
 
 def test_a_token_that_others_read_is_refused(tmp_path: Path) -> None:

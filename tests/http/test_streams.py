@@ -138,6 +138,20 @@ async def test_the_head_of_a_stream_has_an_end(tmp_path: Path, path: str) -> Non
     assert asked.requests == []
 
 
+async def test_an_old_token_is_told_no_more(tmp_path: Path) -> None:
+    watching = Watching()
+    async with opened(tmp_path, watching) as door:
+        await watching.send.send(told("a:1"))
+        async with events(door, f"/v1/watch/{ID}") as answer:
+            await anext(answer)
+            door.tokens.clear()
+            await watching.send.send(told("b:2"))
+            rest = [event async for event in answer]
+        await watching.all_ended()
+    assert [(event["event"], event["data"]["status"]) for event in rest] == [("error", 401)]
+    assert door.notes == []
+
+
 async def resumed(door: Place, watching: Watching, last: str) -> dict[str, Any]:
     """Return the first event for a client with this Last-Event-ID."""
     async with events(door, f"/v1/watch/{ID}", Last_Event_ID=last) as answer:
