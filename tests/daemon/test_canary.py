@@ -14,10 +14,11 @@ import trio
 from trio.testing import MockClock
 
 from dhtd.core.codec import Codec
-from dhtd.daemon import watchdog
+from dhtd.daemon import canary, watchdog
 from dhtd.daemon.canary import FRESH, INTERVAL, LOOK_WITHIN, SOON, WANTED_FOR
 from dhtd.daemon.handlers.calls import NO_PEERS
 from dhtd.errors import Busy
+from dhtd.service.entries import EnterRequest
 from dhtd.service.health import HealthRequest, HealthResult
 from dhtd.service.info import InfoRequest
 from dhtd.wire.bep5 import Bep5Codec
@@ -70,16 +71,16 @@ async def test_the_canary_is_no_own_entry(autojump_clock: MockClock, tmp_path: P
 async def test_it_is_looked_for_until_nobody_asks(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _), looking(one):
         await health(one)
-        canary = one.handler.canary
+        kept = one.handler.canary
         looks = set()
         while trio.current_time() < WANTED_FOR + INTERVAL + 2 * FRESH:
             await trio.sleep(1)
-            assert canary.last is not None
-            looks.add(canary.last.at)
+            assert kept.last is not None
+            looks.add(kept.last.at)
         assert WANTED_FOR / INTERVAL - 1 <= len(looks) <= WANTED_FOR / INTERVAL + 2
-        assert canary.last is not None
-        assert canary.last.at <= WANTED_FOR + INTERVAL
-        assert not canary.is_healthy  # it is not known any more
+        assert kept.last is not None
+        assert kept.last.at <= WANTED_FOR + INTERVAL
+        assert not kept.is_healthy  # it is not known any more
         assert (await health(one))["healthy"]
 
 
@@ -104,6 +105,47 @@ async def test_a_node_cut_off_turns_unhealthy_and_back(autojump_clock: MockClock
             while not (await health(one))["healthy"]:  # noqa: ASYNC110 - the same
                 await trio.sleep(1)
             assert trio.current_time() - back_at <= 60
+
+
+async def test_an_entry_of_others_is_no_canary(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Somebody has entered the canary's ID with another port, at a node that takes no further entry."""
+    wire, full = Wire(), replace(POLICY, store_entries=1)
+    async with (
+        daemon(wire, tmp_path) as one,
+        daemon(wire, tmp_path, full) as other,
+        daemon(wire, tmp_path, replace(POLICY, store_entries=0)) as third,
+    ):
+        await joined(one.driver, other.driver)
+        await joined(third.driver, other.driver)
+        await third.ask(EnterRequest(one.handler.canary._key, 9))
+        assert len(other.driver.node.store) == 1
+        async with looking(one):
+            told = await health(one)
+    assert (told["healthy"], told["holders"], told["answered"]) == (False, 0, 2)
+
+
+@pytest.mark.parametrize("codec", [NativeCodec(), Bep5Codec()], ids=["native", "mainline"])
+async def test_a_holder_that_forgot_the_canary_is_asked_again(
+    codec: Codec, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with two(tmp_path, codec) as (one, other), looking(one):
+        await health(one)
+        other.driver.node.store.sweep(other.driver.clock() + 1e6)
+        assert len(other.driver.node.store) == 0
+        await trio.sleep(INTERVAL + LOOK_WITHIN)
+        assert len(other.driver.node.store) == 1
+        assert (await health(one))["holders"] == 1
+
+
+async def test_the_canary_is_renewed_before_it_expires(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(canary, "PLACES", 1)
+    async with two(tmp_path) as (one, other), looking(one):
+        await health(one)
+        for _ in range(150):
+            await trio.sleep(1)
+            assert other.driver.node.store.held(one.handler.canary._key)[0].expires_at > other.driver.clock()
 
 
 async def test_a_lone_node_is_not_healthy(autojump_clock: MockClock, tmp_path: Path) -> None:

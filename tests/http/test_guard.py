@@ -17,6 +17,7 @@ from trio.testing import MockClock
 from dhtd.config.access_token import AccessToken, token_of
 from dhtd.config.sources import load_settings
 from dhtd.errors import AddressUnavailable, ConfigError, KeyUnusable, PortTaken, SocketInUse, UsageError
+from dhtd.http.connections import IDLE_FOR
 from dhtd.http.door import LOOK_INTERVAL, HttpDoor
 from tests.http.doors import LOCAL, TOKEN, Asked, opened, sent, settings_of
 
@@ -264,6 +265,14 @@ async def test_tls_serves_and_says_so(tmp_path: Path, certificate: tuple[Path, P
         assert answer.status_code == 200
         assert await sent(door, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
     assert door.notes == []
+
+
+async def test_a_handshake_that_never_ends_is_cut_off(
+    tmp_path: Path, certificate: tuple[Path, Path], autojump_clock: MockClock
+) -> None:
+    async with opened(tmp_path, Asked(), http_tls=list(map(str, certificate))) as door:
+        assert await sent(door, b"\x16\x03\x01") == b""
+        assert trio.current_time() <= IDLE_FOR + 1
 
 
 def test_a_certificate_that_is_none_is_told(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
