@@ -75,6 +75,10 @@ class EntrySteps:
         # 1. Is the service there?
         if bound is not None and not bound and not any(each.is_open for each in tried.values()):
             where = f"nothing listens on port {port} of this machine, with which {spelling} is entered"
+            file = self._driver.labels.declared.get(record_key)
+            if file is not None:  # it would be entered again
+                message = f"{where}: start its service, or take the entry out of {file}"
+                return bad(STEP, "not-listening", message, f"${{EDITOR:-vi}} {shlex.quote(file)}")
             command = f"dht delete {spelling.argument()} {port}"
             return bad(STEP, "not-listening", f"{where}: start its service, or take the entry back", command)
         if heard is None:

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.names import id_of_name
-from dhtd.core.records import Immutable
+from dhtd.core.records import Immutable, Peer, RecordKey
 from dhtd.core.serving.gate import Serves
 from dhtd.daemon.doctor.finding import bad, good, worst
 from dhtd.daemon.doctor.machine import Echo
@@ -343,6 +343,16 @@ async def test_a_port_without_a_service_is_named(autojump_clock: MockClock, tmp_
         for found in (await fault_of(one, WIKI), await fault_of(one)):
             assert (found[0], found[2]) == ("not-listening", "dht delete wiki 80")
             assert found[1].startswith("nothing listens on port 80 of this machine, with which wiki is entered")
+
+
+async def test_a_declared_entry_is_taken_out_of_its_file(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as (one, _):
+        one.machine.bound.clear()
+        one.machine.open.clear()
+        one.driver.labels.declared = {RecordKey.of(WIKI, Peer.on(80)): "/etc/dhtd/my entries/wiki"}
+        fault, verdict, command = await fault_of(one, WIKI)
+        assert (fault, command) == ("not-listening", "${EDITOR:-vi} '/etc/dhtd/my entries/wiki'")
+        assert verdict.endswith("or take the entry out of /etc/dhtd/my entries/wiki")
 
 
 @pytest.mark.parametrize("on", ["127.0.0.1", "::1", "10.5.5.5"])
