@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp
 from dhtd.http.conversation import Conversation, Ends
 
 CONNECTIONS_MAX: Final = 256  # of all addresses together
+SHARE: Final = 4  # one in so many of the files that the process may open: the control socket needs some as well
 READ_WITHIN: Final = 10.0  # seconds for a client to take what is sent
 ACCEPT_PAUSE: Final = 0.25  # seconds, when there is no file descriptor for a connection
 HEAD_MAX: Final = 16_384  # bytes of a request without its body
@@ -41,7 +43,8 @@ class Places:
     """The connections that are open, of all addresses of a door."""
 
     def __init__(self, most: int = CONNECTIONS_MAX) -> None:
-        self.most = most
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.most = most if limit == resource.RLIM_INFINITY else min(most, max(1, limit // SHARE))
         self.streams: set[BoundedStream] = set()
         self.refused = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,9 @@ async def test_a_lack_of_descriptors_passes(
     monkeypatch.setattr(trio.SocketListener, "accept", lacking)
     async with opened(tmp_path, Asked({})) as door, door.client() as client:
         assert (await client.get("/v1/node-id")).status_code == 200
+
+
+@pytest.mark.parametrize(("files", "most"), [(100, 25), (1_024, 256), (3, 1), (resource.RLIM_INFINITY, 256)])
+def test_connections_leave_files_for_others(monkeypatch: pytest.MonkeyPatch, files: int, most: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert connections.Places().most == most
