@@ -33,11 +33,14 @@ class Census:
         return self._hosts[place]
 
     def add(self, host: Host) -> None:
-        """Count this host."""
-        insort(self._hosts, host, key=_id)
+        """Count this host, unless it is behind NAT."""
+        if host.nat is None:
+            insort(self._hosts, host, key=_id)
 
     def remove(self, host: Host) -> None:
         """Stop counting this host. It must still have the ID under which it was added."""
+        if host.nat is not None:
+            return
         place = bisect_left(self._hosts, host.id, key=_id)
         while self._hosts[place] is not host:  # a few may share an ID in a small keyspace
             place += 1
@@ -50,6 +53,10 @@ class Census:
     def between(self, low: int, high: int) -> range:
         """Return the places of the hosts with IDs from `low` to `high`, both included."""
         return range(bisect_left(self._hosts, Id(low), key=_id), bisect_left(self._hosts, Id(high + 1), key=_id))
+
+    def successor(self, key: Id) -> Host:
+        """Return the host at `key`, or the first one clockwise after it."""
+        return self._hosts[bisect_left(self._hosts, key, key=_id) % len(self._hosts)]
 
     def closest(self, target: Id, count: int) -> list[Host]:
         """Return up to `count` hosts, nearest to `target` first."""

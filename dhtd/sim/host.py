@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import (
     Event,
@@ -13,37 +11,14 @@ from dhtd.core.events import (
     Unasked,
 )
 from dhtd.core.ids import Id
-from dhtd.core.messages import METHODS, Contact, Renew
+from dhtd.core.messages import Contact
 from dhtd.core.node import Node
-from dhtd.core.publishing.sightings import Seen
-from dhtd.core.records import RecordKey
-from dhtd.core.storage.held_record import HeldRecord
 from dhtd.sim.lie import Lie
 from dhtd.sim.links import Nat
+from dhtd.sim.overlay import Member, Overlay
+from dhtd.sim.saved import Saved
 
 _BUSY = 1_000  # calls of `handle_timeout` at one moment; only a defect makes so many
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """A node that may hold an own or a deleted entry, until when, and under which addresses of this machine."""
-
-    record_key: RecordKey
-    contact: Contact
-    until: float
-    seen: Seen
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What survives a restart. Entries expire by the machine's wall clock, also those that other nodes hold for it."""
-
-    id: Id
-    contacts: tuple[Contact, ...]
-    own: tuple[RecordKey, ...]
-    held: tuple[HeldRecord, ...]
-    holders: tuple[Holding, ...] = ()
-    session: bytes | None = None  # None: a new one is drawn
 
 
 class Host:
@@ -64,8 +39,9 @@ class Host:
         "endpoints",
         "events",
         "lie",
+        "member",
         "nat",
-        "node",
+        "overlay",
         "peak",
         "progress",
         "received",
@@ -76,11 +52,17 @@ class Host:
     )
 
     def __init__(
-        self, endpoints: tuple[Endpoint, ...], node: Node, bootstrap: tuple[Endpoint, ...], nat: Nat | None
+        self,
+        endpoints: tuple[Endpoint, ...],
+        overlay: Overlay,
+        member: Member,
+        bootstrap: tuple[Endpoint, ...],
+        nat: Nat | None,
     ) -> None:
         self.endpoints = endpoints
         self.endpoint = endpoints[0]
-        self.node = node
+        self.overlay = overlay
+        self.member = member
         self.bootstrap = bootstrap
         self.nat = nat
         self.lie: Lie | None = None  # what becomes of its answers, where it is a liar
@@ -99,13 +81,19 @@ class Host:
         self.events: list[tuple[float, Event]] = []  # all but progress, with their times in seconds
         self.done: dict[Handle, Event] = {}  # how operations ended
         self.progress: dict[Handle, list[LookupProgress]] = {}
-        self._contact = Contact(node.own_id, self.endpoint)
+        self._contact = Contact(member.own_id, self.endpoint)
         self._woken = (0.0, 0)  # the last moment of waking, and how often it was that moment
+
+    @property
+    def node(self) -> Node:
+        """The node, in a network of Kademlia nodes."""
+        assert isinstance(self.member, Node)
+        return self.member
 
     @property
     def id(self) -> Id:
         """The node's ID."""
-        return self.node.own_id
+        return self.member.own_id
 
     @property
     def contact(self) -> Contact:
@@ -122,12 +110,12 @@ class Host:
     @property
     def renewals(self) -> int:
         """How many renewals of leases have arrived."""
-        return self._renewals_before + self.node.counters.queries_received[METHODS[Renew]]
+        return self._renewals_before + self.overlay.renewals(self.member)
 
-    def restart(self, node: Node) -> None:
+    def restart(self, member: Member) -> None:
         """Run another node, after a kill."""
         self._renewals_before = self.renewals
-        self.node = node
+        self.member = member
         self.alive = True
         self.wake_at = None
         self.done.clear()
@@ -156,7 +144,7 @@ class Host:
         self._woken = (clock, times + 1) if moment == clock else (clock, 1)
         assert self._woken[1] < _BUSY, f"{self} does not get past {clock}"
         self.wakeups += 1
-        self.node.handle_timeout(clock)
+        self.member.handle_timeout(clock)
 
     def record(self, event: Event, now: float) -> None:
         """Keep an event of the node, so that `done` tells how each operation ended."""
@@ -171,35 +159,12 @@ class Host:
 
     def save(self, now: float) -> Saved:
         """Return what this node would have in its state file now."""
-        node = self.node
-        own = tuple(entry.record_key for entry in node.own_records)
-        late = self.wall_ahead - self.ahead
-        held = tuple(node.store)
-        entries = dict.fromkeys((*own, *node.withdrawals.entries()))
-        holders = tuple(
-            Holding(entry, contact, until + late, _later(node.publisher.seen_by(entry, contact.endpoint), late))
-            for entry in entries
-            for contact, until in node.publisher.holders(entry, self.clock(now)).items()
-        )
-        return Saved(self.id, tuple(node.overlays.contacts()), own, held, holders, node.publisher.lease.session)
+        return self.overlay.save(self.member, self.clock(now), self.wall_ahead - self.ahead)
 
     def load(self, saved: Saved, now: float) -> None:
         """Put back into a fresh node what was saved, as the wall clock dates it now."""
-        node, clock, late = self.node, now + self.ahead, self.wall_ahead - self.ahead
-        for contact in saved.contacts:
-            node.overlays.restore(contact)
-        for record_key in saved.own:
-            node.publisher.restore_own(record_key, clock)
-        for each in saved.holders:
-            seen = _later(each.seen, -late)
-            node.publisher.restore_holder(each.record_key, each.contact, each.until - late, clock, seen)
-        for entry in saved.held:
-            node.store.restore(entry, clock)
+        self.overlay.load(self.member, saved, self.clock(now), self.wall_ahead - self.ahead)
 
     def __repr__(self) -> str:
         """Return a short form for failing tests."""
         return f"<host {self.endpoint}>"
-
-
-def _later(seen: Seen, seconds: float) -> Seen:
-    return tuple((ip, until + seconds) for ip, until in seen)

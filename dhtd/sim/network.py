@@ -15,14 +15,16 @@ from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Event, Handle, LookupDone, Published, Renamed, Withdrawn
 from dhtd.core.ids import Id
-from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import invariants
 from dhtd.sim.census import Census
-from dhtd.sim.host import Host, Saved
+from dhtd.sim.host import Host
+from dhtd.sim.kademlia import Kademlia
 from dhtd.sim.lie import Lie
 from dhtd.sim.links import LinkModels, Nat, Weather
+from dhtd.sim.overlay import Member, Overlay
 from dhtd.sim.places import Address, Places, private
+from dhtd.sim.saved import Saved
 from dhtd.sim.schedule import Schedule
 from dhtd.wire.native import NativeCodec
 
@@ -49,16 +51,18 @@ class Network:
         codec: Codec | None = None,
         policy: Policy = DEFAULT,
         address: Address = private,
+        overlay: Overlay | None = None,
     ) -> None:
+        """Without another `overlay`, it is one of Kademlia nodes with this `codec` and `policy`."""
         self.seed = seed
         self.rng = Random(f"network {seed}")
-        self.codec: Codec = codec if codec is not None else NativeCodec(_REMEMBERED)
-        self._dual_codec: Codec = codec if codec is not None else NativeCodec(_REMEMBERED, dual_stack=True)
         self.policy = policy
+        self.overlay: Overlay = overlay if overlay is not None else _kademlia(codec, policy)
+        self.keyspace = self.overlay.keyspace
         self.schedule = Schedule()
         self.weather = Weather(links if links is not None else LinkModels(), Random(f"weather {seed}"))
         self.hosts: list[Host] = []
-        self.census = Census(self.codec.traits.keyspace)  # the live hosts that anybody can reach
+        self.census = Census(self.keyspace)  # the live hosts that anybody can reach
         self.taps: list[Tap] = []  # each is shown (source, destination, data) of every datagram sent
         self.listener: Listener | None = None  # takes the events of nodes; without one, each host keeps its own
         self.latest: deque[Happening] = deque(maxlen=_LATEST)
@@ -97,15 +101,14 @@ class Network:
         Its node came up `age` seconds ago, and is now to `start`.
         """
         endpoints = self._places.next(families) if endpoint is None else (endpoint,)
-        node = self._node(self.codec.traits.keyspace.random(self.rng) if id is None else id, endpoints, self.now - age)
-        host = Host(endpoints, node, tuple(at for other in bootstrap for at in other.endpoints), nat)
+        member = self._member(self.keyspace.random(self.rng) if id is None else id, endpoints, self.now - age)
+        host = Host(endpoints, self.overlay, member, tuple(at for other in bootstrap for at in other.endpoints), nat)
         host.lie = lie
         self.hosts.append(host)
         self._places.put(host)
-        if nat is None:
-            self.census.add(host)
+        self.census.add(host)
         if start:
-            node.start(host.bootstrap, self.now)
+            member.start(host.bootstrap, self.now)
             self.flush(host)
         return host
 
@@ -139,22 +142,20 @@ class Network:
     def kill(self, host: Host) -> Saved:
         """Stop a host at once, without a word to anybody; return its state."""
         host.alive = False
-        if host.nat is None:
-            self.census.remove(host)
+        self.census.remove(host)
         return host.save(self.now)
 
     def restart(self, host: Host, saved: Saved | None = None, *, id: Id | None = None) -> None:
         """Start a host that was killed, with its `saved` state or none, under that state's ID or a new one."""
         assert not host.alive
         if id is None:
-            id = self.codec.traits.keyspace.random(self.rng) if saved is None else saved.id
+            id = self.keyspace.random(self.rng) if saved is None else saved.id
         session = None if saved is None else saved.session
-        host.restart(self._node(id, host.endpoints, host.clock(self.now), session))
-        if host.nat is None:
-            self.census.add(host)
+        host.restart(self._member(id, host.endpoints, host.clock(self.now), session))
+        self.census.add(host)
         if saved is not None:
             host.load(saved, self.now)
-        host.node.start(host.bootstrap, host.clock(self.now))
+        host.member.start(host.bootstrap, host.clock(self.now))
         self.flush(host)
 
     def move(self, host: Host) -> Endpoint:
@@ -176,6 +177,12 @@ class Network:
     def closest(self, target: Id, count: int | None = None) -> list[Host]:
         """Return the live hosts nearest to `target` that anybody can reach, nearest first; K without a `count`."""
         return self.census.closest(target, self.policy.k if count is None else count)
+
+    @property
+    def codec(self) -> Codec:
+        """The wire, in a network of Kademlia nodes."""
+        assert isinstance(self.overlay, Kademlia)
+        return self.overlay.codec
 
     def at(self, endpoint: Endpoint) -> Host | None:
         """Return the host at this endpoint, alive or not."""
@@ -238,11 +245,11 @@ class Network:
 
     def lookup(self, host: Host, key: Id) -> LookupDone:
         """Look `key` up from `host`, to the end."""
-        return self.finish(host, host.node.commands.lookup(key, self.now), LookupDone)
+        return self.finish(host, host.member.commands.lookup(key, self.now), LookupDone)
 
     def enter(self, host: Host, key: Id, port: int) -> Published:
         """Enter `key` on `port` at `host`, until it is published."""
-        return self.finish(host, host.node.commands.enter(key, port, self.now), Published)
+        return self.finish(host, host.member.commands.enter(key, port, self.now), Published)
 
     def delete(self, host: Host, key: Id, port: int | None = None) -> Withdrawn:
         """Delete the entry of `key` at `host`, until it is withdrawn. It must be there."""
@@ -254,22 +261,22 @@ class Network:
 
     def flush(self, host: Host) -> None:
         """Carry on what the host's node has to send and to tell; to be called after any command given to the node."""
-        node = host.node
-        while (transmit := node.poll_transmit()) is not None:
+        member = host.member
+        while (transmit := member.poll_transmit()) is not None:
             self.send(host, transmit.endpoint, transmit.data)
-        while (event := node.poll_event()) is not None:
+        while (event := member.poll_event()) is not None:
             if isinstance(event, Renamed):
                 self.census.renamed()
             if self.listener is None:
                 host.record(event, self.now)
             else:
                 self.listener(host, event)
-        wake_at = node.poll_timeout()
+        wake_at = member.poll_timeout()
         if wake_at is not None:
             wake_at -= host.ahead
             if host.wake_at is None or wake_at < host.wake_at:
                 host.wake_at = wake_at
-                self.schedule.at(wake_at, self._wake, host, node, wake_at)
+                self.schedule.at(wake_at, self._wake, host, member, wake_at)
 
     def send(self, host: Host, destination: Endpoint, data: bytes) -> None:
         """Send a datagram from `host`; into nowhere, if that is of a family that it does not speak."""
@@ -305,9 +312,9 @@ class Network:
             return
         host.received += 1
         self.latest.append((self.schedule.events, now, source, destination, data))
-        answer = host.node.handle_datagram(data, source, now + host.ahead)
+        answer = host.member.handle_datagram(data, source, now + host.ahead)
         if answer is not None:
-            invariants.check_answer(self.codec, self.policy, data, answer)
+            self.overlay.check_answer(data, answer)
             if host.lie is None:
                 self.send(host, source, answer)
             else:
@@ -317,12 +324,12 @@ class Network:
         if not self.schedule.events % _CHECKED:
             invariants.check_host(host, now)
 
-    def _wake(self, host: Host, node: Node, planned: float) -> None:
-        if not host.alive or host.node is not node or host.wake_at != planned:
+    def _wake(self, host: Host, member: Member, planned: float) -> None:
+        if not host.alive or host.member is not member or host.wake_at != planned:
             return  # the host was stopped, or has an earlier wake-up, which plans the next
         host.wake_at = None
         now = self.schedule.now
-        wake_at = node.poll_timeout()
+        wake_at = member.poll_timeout()
         if wake_at is not None and wake_at - host.ahead <= now:
             self.note("wakes: a deadline", host)
             host.wake(max(host.clock(now), wake_at))  # the sum may round to just before it
@@ -330,11 +337,12 @@ class Network:
         if not self.schedule.events % _CHECKED:
             invariants.check_host(host, now)
 
-    def _node(self, id: Id, endpoints: tuple[Endpoint, ...], now: float, session: bytes | None = None) -> Node:
+    def _member(self, id: Id, endpoints: tuple[Endpoint, ...], now: float, session: bytes | None = None) -> Member:
         self._starts += 1
-        rng = Random(f"node {self.seed} {self._starts}")
-        codec = self.codec if len(endpoints) == 1 else self._dual_codec
-        families = [endpoint.family for endpoint in endpoints]
-        return Node(
-            id, codec, rng=rng, now=now, policy=self.policy, families=families, local=endpoints, session=session
-        )
+        return self.overlay.member(id, endpoints, Random(f"node {self.seed} {self._starts}"), now, session)
+
+
+def _kademlia(codec: Codec | None, policy: Policy) -> Kademlia:
+    if codec is not None:
+        return Kademlia(codec, codec, policy)
+    return Kademlia(NativeCodec(_REMEMBERED), NativeCodec(_REMEMBERED, dual_stack=True), policy)

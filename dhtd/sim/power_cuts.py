@@ -13,9 +13,9 @@ from typing import Final
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Event, Handle, LookupDone
 from dhtd.core.ids import Id
-from dhtd.core.node import Node
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.overlay import Member
 from dhtd.sim.population import Population
 from dhtd.sim.questions import LOOKUP_LIMIT, Questions
 from dhtd.sim.report import Cut, percentile
@@ -46,7 +46,7 @@ class PowerCuts:
         self._population = population
         self._questions = questions
         self._end = end
-        self._lookups: dict[tuple[Node, Handle], Remains] = {}
+        self._lookups: dict[tuple[Member, Handle], Remains] = {}
         self._remains: list[Remains] = []
 
     def __len__(self) -> int:
@@ -70,13 +70,13 @@ class PowerCuts:
 
     def abandon(self, host: Host) -> None:
         """Expect nothing more of what the host's node was asked."""
-        self._lookups = {asked: left for asked, left in self._lookups.items() if asked[0] is not host.node}
+        self._lookups = {asked: left for asked, left in self._lookups.items() if asked[0] is not host.member}
 
     def heard(self, host: Host, event: Event) -> None:
         """Take what a node tells its owner."""
         if not isinstance(event, LookupDone):
             return
-        left = self._lookups.pop((host.node, event.op), None)
+        left = self._lookups.pop((host.member, event.op), None)
         if left is not None and left.endpoint in event.endpoints:
             left.found_for = max(left.found_for, self._net.now - left.cut_at)
 
@@ -89,11 +89,11 @@ class PowerCuts:
 
     def _look_up(self, left: Remains) -> None:
         net, asker = self._net, self._population.draw_honest()
-        net.note(f"looks {net.codec.traits.keyspace.format(left.key)} up, which nobody serves any more", asker)
-        op = asker.node.commands.lookup(left.key, asker.clock(net.now))
-        self._lookups[asker.node, op] = left
-        net.schedule.at(net.now + LOOKUP_LIMIT, self._must_be_over, asker.node, op)
+        net.note(f"looks {net.keyspace.format(left.key)} up, which nobody serves any more", asker)
+        op = asker.member.commands.lookup(left.key, asker.clock(net.now))
+        self._lookups[asker.member, op] = left
+        net.schedule.at(net.now + LOOKUP_LIMIT, self._must_be_over, asker.member, op)
         net.flush(asker)
 
-    def _must_be_over(self, node: Node, op: Handle) -> None:
-        assert (node, op) not in self._lookups, f"a lookup has not ended within {LOOKUP_LIMIT:g} s"
+    def _must_be_over(self, member: Member, op: Handle) -> None:
+        assert (member, op) not in self._lookups, f"a lookup has not ended within {LOOKUP_LIMIT:g} s"

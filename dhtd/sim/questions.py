@@ -8,9 +8,9 @@ from random import Random
 
 from dhtd.core.events import Event, Handle, LookupDone, LookupProgress, Published, Republished
 from dhtd.core.ids import Id
-from dhtd.core.node import Node
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.overlay import Member, Metric
 from dhtd.sim.plan import Plan
 from dhtd.sim.population import Population
 from dhtd.sim.tally import Tally
@@ -60,7 +60,7 @@ class Questions:
         self._rng = rng
         self._entries: list[Entry] = []
         self._entered: dict[tuple[Host, Id, int], Entry] = {}  # the same entries
-        self._lookups: dict[tuple[Node, Handle], Asked] = {}
+        self._lookups: dict[tuple[Member, Handle], Asked] = {}
         self._names = 0
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class Questions:
 
     def key(self, name: int) -> Id:
         """Return the key of an entry, by its number."""
-        return self._net.codec.traits.keyspace.digest(b"entry %d of %d" % (name, self._plan.seed))
+        return self._net.keyspace.digest(b"entry %d of %d" % (name, self._plan.seed))
 
     def new_key(self) -> tuple[Id, int]:
         """Return a key and a port that no machine has entered. In a rush, it is always the same key."""
@@ -83,8 +83,8 @@ class Questions:
         net, owner = self._net, self._population.draw_honest()
         key, port = self.new_key()
         self.own(Entry(key, port, owner))
-        net.note(f"enters {net.codec.traits.keyspace.format(key)} on port {port}", owner)
-        owner.node.commands.enter(key, port, owner.clock(net.now))
+        net.note(f"enters {net.keyspace.format(key)} on port {port}", owner)
+        owner.member.commands.enter(key, port, owner.clock(net.now))
         net.flush(owner)
 
     def own(self, entry: Entry) -> None:
@@ -112,7 +112,7 @@ class Questions:
 
     def look_up(self, phase: Phase) -> None:
         """Let some honest machine look up a key that it should find."""
-        net, population, k = self._net, self._population, self._net.policy.k
+        net, population = self._net, self._population
         asker = population.draw_honest()
         entry = self._draw(asker)
         if entry is None:
@@ -120,33 +120,33 @@ class Questions:
             return
         nearest: tuple[Id, ...] = ()
         if phase is not Phase.PARTED and not self._plan.eclipse:  # attackers are nearest, and are not to be reached
-            nearest = tuple(host.id for host in net.closest(entry.key, k + 1) if host is not asker)[:k]
+            nearest = _to_reach(net, entry.key, asker)
         across = phase is Phase.HEALED and population.are_apart(asker, entry.owner)
-        net.note(f"looks {net.codec.traits.keyspace.format(entry.key)} up", asker)
-        op = asker.node.commands.lookup(entry.key, asker.clock(net.now))
-        self._lookups[asker.node, op] = Asked(entry, nearest, across)
+        net.note(f"looks {net.keyspace.format(entry.key)} up", asker)
+        op = asker.member.commands.lookup(entry.key, asker.clock(net.now))
+        self._lookups[asker.member, op] = Asked(entry, nearest, across)
         self._tally.asked += 1
-        net.schedule.at(net.now + LOOKUP_LIMIT, self._must_be_over, asker.node, op)
+        net.schedule.at(net.now + LOOKUP_LIMIT, self._must_be_over, asker.member, op)
         net.flush(asker)
 
     def abandon(self, host: Host) -> None:
         """Expect nothing more of what the host's node was asked."""
-        for node, op in [asked for asked in self._lookups if asked[0] is host.node]:
-            del self._lookups[node, op]
+        for member, op in [asked for asked in self._lookups if asked[0] is host.member]:
+            del self._lookups[member, op]
             self._tally.asked -= 1
 
     def heard(self, host: Host, event: Event) -> None:
         """Take what a node tells its owner."""
         match event:
             case LookupProgress(op=op, endpoints=endpoints):
-                asked = self._lookups.get((host.node, op))
+                asked = self._lookups.get((host.member, op))
                 if asked is not None and endpoints:
-                    self._tally.first_answer((host.node, op), event.stats.elapsed)
+                    self._tally.first_answer((host.member, op), event.stats.elapsed)
             case LookupDone(op=op):
-                asked = self._lookups.pop((host.node, op), None)
+                asked = self._lookups.pop((host.member, op), None)
                 if asked is not None:
                     expected = asked.entry.owner.endpoint.with_port(asked.entry.port)
-                    self._tally.lookup_done((host.node, op), event, expected, asked.nearest, across=asked.across)
+                    self._tally.lookup_done((host.member, op), event, expected, asked.nearest, across=asked.across)
             case Published() | Republished():
                 self._published(host, event)
             case _:
@@ -172,5 +172,15 @@ class Questions:
         owner = entry.owner
         return entry.is_acknowledged and owner.alive and self._net.weather.carries(asker.endpoint, owner.endpoint)
 
-    def _must_be_over(self, node: Node, op: Handle) -> None:
-        assert (node, op) not in self._lookups, f"a lookup has not ended within {LOOKUP_LIMIT:g} s"
+    def _must_be_over(self, member: Member, op: Handle) -> None:
+        assert (member, op) not in self._lookups, f"a lookup has not ended within {LOOKUP_LIMIT:g} s"
+
+
+def _to_reach(net: Network, key: Id, asker: Host) -> tuple[Id, ...]:
+    """Return the IDs of the hosts that a lookup of `key` is to reach: the truth, without the asker."""
+    match net.overlay.metric:
+        case Metric.XOR:
+            return tuple(host.id for host in net.closest(key, net.policy.k + 1) if host is not asker)[: net.policy.k]
+        case Metric.CLOCKWISE:
+            successor = net.census.successor(key)
+            return () if successor is asker else (successor.id,)

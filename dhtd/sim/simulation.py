@@ -17,7 +17,7 @@ from dhtd.core.records import Peer, RecordKey
 from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants
 from dhtd.sim.eclipse import Eclipse
-from dhtd.sim.host import Host, Saved
+from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.sim.places import private, scattered
 from dhtd.sim.plan import Plan
@@ -25,6 +25,7 @@ from dhtd.sim.population import Population
 from dhtd.sim.power_cuts import PowerCuts
 from dhtd.sim.questions import LOOKUP_LIMIT, Entry, Phase, Questions
 from dhtd.sim.report import Report
+from dhtd.sim.saved import Saved
 from dhtd.sim.tally import Tally
 from dhtd.sim.values import ValueQuestions
 from dhtd.sim.watchers import Watchers

@@ -9,9 +9,9 @@ from statistics import median
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, LookupDone
 from dhtd.core.ids import Id
-from dhtd.core.node import Node
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.overlay import Member
 from dhtd.sim.plan import Plan
 from dhtd.sim.report import (
     Balance,
@@ -29,7 +29,7 @@ from dhtd.sim.report import (
     spread,
 )
 
-Asking = tuple[Node, Handle]
+Asking = tuple[Member, Handle]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +166,11 @@ class Tally:
         return self._net.renewals_gone + sum(host.renewals for host in self._net.hosts)
 
     def _table(self, live: Sequence[Host]) -> Table:
-        sizes = [len(host.node.state.table) for host in live]
-        stale = 0
+        sizes, stale = [], 0
         for host in live:
-            for contact in host.node.state.table:
+            known = self._net.overlay.contacts(host.member)
+            sizes.append(len(known))
+            for contact in known:
                 there = self._net.at(contact.endpoint)
                 stale += there is None or not there.alive or there.id != contact.id
         contacts = sum(sizes)

@@ -107,7 +107,7 @@ class Watchers:
     def begin(self, ends_at: float) -> None:
         """Choose keys and watchers, and plan all that happens."""
         net, plan, rng = self._net, self._plan, self._rng
-        keyspace = net.codec.traits.keyspace
+        keyspace = net.keyspace
         keys = [keyspace.digest(b"watched %d of %d" % (number, plan.seed)) for number in range(plan.watched)]
         if not keys:
             return
@@ -176,7 +176,7 @@ class Watchers:
 
     def _watch(self, key: Id) -> None:
         host = self._draw()
-        self._net.note(f"watches {self._net.codec.traits.keyspace.format(key)}", host)
+        self._net.note(f"watches {self._net.keyspace.format(key)}", host)
         op = host.node.commands.watch(key, host.clock(self._net.now))
         self._watchers[host.node, op] = Watcher(host, key)
         self._net.flush(host)
@@ -198,7 +198,7 @@ class Watchers:
         owner = self._draw()
         self._ports += 1
         port = 1 + self._ports % 65_535
-        self._net.note(f"enters {self._net.codec.traits.keyspace.format(key)} on port {port}, watched", owner)
+        self._net.note(f"enters {self._net.keyspace.format(key)} on port {port}, watched", owner)
         change = self._await(Change(key, owner.endpoint.with_port(port), owner, is_there=True))
         owner.node.commands.enter(key, port, owner.clock(self._net.now))
         self._net.flush(owner)
@@ -213,7 +213,7 @@ class Watchers:
             awaited.remove(entered)  # nobody has heard of it
         else:
             self._await(Change(key, entered.endpoint, owner, is_there=False))
-        self._net.note(f"deletes {self._net.codec.traits.keyspace.format(key)} on port {port}, watched", owner)
+        self._net.note(f"deletes {self._net.keyspace.format(key)} on port {port}, watched", owner)
         owner.node.commands.delete(key, port, owner.clock(self._net.now))
         self._net.flush(owner)
 

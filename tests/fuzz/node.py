@@ -59,6 +59,7 @@ from dhtd.core.storage.held_record import HeldRecord
 from dhtd.core.storage.held_values import HeldValue
 from dhtd.errors import WireError
 from dhtd.sim import invariants
+from dhtd.sim.kademlia import Kademlia, check_answer
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC, REPLY
 from tests.fuzz.reader import Reader
@@ -143,6 +144,16 @@ class World:
         self.tokens: set[tuple[bytes, Id, bytes]] = set()  # given: to which address, for which key
         self.stored: set[tuple[Id, Endpoint]] = set()
         self.held: dict[Id, HeldValue] = {}  # values, when last looked at
+
+    @property
+    def overlay(self) -> Kademlia:
+        """The kind of network, as `invariants` ask for it."""
+        return Kademlia(self.codec, self.codec, self.policy)
+
+    @property
+    def member(self) -> Node:
+        """The node, as `invariants` call it."""
+        return self.node
 
     @property
     def wake_at(self) -> float | None:
@@ -466,7 +477,7 @@ class World:
         answer = self.node.handle_datagram(data, source, self.now)
         if answer is None:
             return
-        invariants.check_answer(self.codec, self.policy, data, answer)
+        check_answer(self.codec, self.policy, data, answer)
         said = self.codec.decode(answer)
         assert isinstance(said, Reply | Error), "it answers with a query"
         assert said.tid == message.tid

@@ -15,8 +15,9 @@ from dhtd.core.records import RecordKey
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.sim import invariants
-from dhtd.sim.host import Holding, Host, Saved
+from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.saved import Holding, Saved
 from tests.records import own_key
 
 KEY = NATIVE.digest(b"the key")

@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, WatchUpdate
 from dhtd.core.ids import Id
-from dhtd.sim.host import Host, Saved
+from dhtd.sim.host import Host
 from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
+from dhtd.sim.saved import Saved
 from tests.strategies import scaled
 
 HOSTS = 6

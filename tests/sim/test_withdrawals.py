@@ -11,8 +11,9 @@ import pytest
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.sim.host import Host, Saved
+from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.saved import Saved
 from tests.records import own_key
 
 KEY = NATIVE.digest(b"the key")
