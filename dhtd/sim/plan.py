@@ -11,6 +11,13 @@ from dhtd.sim.links import LinkModels
 
 NODES_MAX = 1_000_000
 ECLIPSE_MAX = 1_024
+OVERLAYS = ("kademlia", "chord")
+
+# What is about the Kademlia node: its values and watches, attacks on it, and nodes that ask without being asked.
+_KADEMLIA_ONLY = (
+    *("nat", "liars", "eclipse", "closest", "late", "site", "undefended"),
+    *("watched", "values", "gets", "away", "uncached"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +29,7 @@ class Plan:
     lookups: int = 1_000  # spread over the duration, each by any node, of an entry that should be found
     duration: float = 600.0
     seed: int = 1
+    overlay: str = "kademlia"  # one of `OVERLAYS`
     warm: bool = False  # the nodes know each other, as after a long life, instead of joining one by one
 
     # Links
@@ -84,6 +92,12 @@ class Plan:
         _within("--returning", self.returning, 0, 1)
         _within("--jumps", self.jumps, 0, 1)
         _within("--eclipse", self.eclipse, 0, ECLIPSE_MAX)
+        if self.overlay not in OVERLAYS:
+            raise UsageError(f"no overlay {self.overlay!r}; there are: {', '.join(OVERLAYS)}")
+        if self.overlay != "kademlia":
+            for name in _KADEMLIA_ONLY:
+                if getattr(self, name):
+                    raise UsageError(f"{name} is about Kademlia: leave --overlay {self.overlay} away")
         if self.churn is not None:
             _within("--churn", self.churn, 1, 30 * 86_400)
         if self.partition is not None:

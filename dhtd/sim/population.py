@@ -7,6 +7,7 @@ from random import Random
 
 from dhtd.core.endpoint import Family
 from dhtd.sim import warm
+from dhtd.sim.chord import warm_ring
 from dhtd.sim.host import Host
 from dhtd.sim.liars import Empty, FakeContacts, FakeEndpoints, FakeIds, Mute
 from dhtd.sim.lie import Lie
@@ -65,7 +66,11 @@ class Population:
         for host in hosts:
             known = [census[self._rng.randrange(len(census))] for _ in range(BOOTSTRAPS)]
             host.bootstrap = tuple(other.endpoint for other in known)
-        warm.acquaint(self._net, hosts)
+        match self._plan.overlay:
+            case "chord":
+                warm_ring.settle(self._net, hosts)
+            case _:
+                warm.acquaint(self._net, hosts)
 
     def comes(self, host: Host) -> None:
         """Count a machine that is up."""

@@ -16,6 +16,7 @@ from dhtd.core.events import Event
 from dhtd.core.records import Peer, RecordKey
 from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants
+from dhtd.sim.chord.overlay import Chord
 from dhtd.sim.eclipse import Eclipse
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
@@ -58,7 +59,8 @@ class Simulation:
         plan.check()
         self.plan = plan
         address = scattered if plan.eclipse else private
-        self.net = Network(plan.seed, links=plan.links, policy=plan.policy, address=address)
+        overlay = Chord() if plan.overlay == "chord" else None
+        self.net = Network(plan.seed, links=plan.links, policy=plan.policy, address=address, overlay=overlay)
         self.tally = Tally(self.net, plan)
         self._rng = Random(f"plan {plan.seed}")
         self._eclipse = Eclipse(self.net, plan.eclipse, closest=plan.closest, site=plan.site)

@@ -45,6 +45,7 @@ OPTIONS: Final = (
     Row("entries", int, "Entries to look up. [default: a tenth of the nodes, at most 1000]", "N"),
     Row("duration", float, "Seconds after the network stands. [default: 600]", "S"),
     Row("seed", int, "The same seed gives the same run. [default: 1]", "N"),
+    Row("overlay", str, "Nodes of kademlia, or of chord. [default: kademlia]", "NAME"),
     Row("loss", float, "Share of datagrams that are lost.", "P"),
     Row("duplicate", float, "Share of datagrams that arrive twice.", "P"),
     Row("reorder", float, "Share of datagrams that are overtaken.", "P"),
@@ -154,7 +155,9 @@ def command(plan: Plan, name: str | None) -> str:
     return " ".join(words)
 
 
-def _word(value: float | tuple[float, float]) -> str:
+def _word(value: str | float | tuple[float, float]) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, tuple):
         return ",".join(map(_word, value))
     return repr(value).removesuffix(".0")

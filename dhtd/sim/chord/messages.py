@@ -1,0 +1,117 @@
+"""What Chord nodes say to each other. A message is a request or a result, in an envelope."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
+from dhtd.core.messages import Contact
+
+
+class Copy(NamedTuple):
+    """A record on its way to another holder: a machine serves a key."""
+
+    key: Id
+    endpoint: Endpoint
+    lease: int  # seconds that are left
+
+
+# Requests
+
+
+class Ping(NamedTuple):
+    """Are you there?"""
+
+
+class Find(NamedTuple):
+    """Who is the successor of this key, or who is nearer to it?"""
+
+    key: Id
+
+
+class Neighbours(NamedTuple):
+    """Who is before you, and who is after you? It is what stabilise asks."""
+
+
+class Notify(NamedTuple):
+    """I may be your predecessor."""
+
+
+class Get(NamedTuple):
+    """Who serves this key?"""
+
+    key: Id
+
+
+class Store(NamedTuple):
+    """I serve this key on a port, for a lease of so many seconds."""
+
+    key: Id
+    port: int
+    lease: int
+
+
+class Hold(NamedTuple):
+    """Hold these records: as a replica; or for good, as their keys are yours, or those of nodes before you."""
+
+    is_yours: bool
+    copies: tuple[Copy, ...]
+
+
+class Leave(NamedTuple):
+    """I leave the ring. These were my neighbours."""
+
+    predecessor: Contact | None
+    successors: tuple[Contact, ...]
+
+
+# Results
+
+
+class Yes(NamedTuple):
+    """It is done."""
+
+
+class Route(NamedTuple):
+    """The next contacts on the way to a key, best first. The last route has the key's successor and the next ones.
+
+    If the successor list goes `beyond` the key, that part comes along. It is for askers that find the contacts dead.
+    """
+
+    is_last: bool
+    contacts: tuple[Contact, ...]
+    beyond: tuple[Contact, ...] = ()
+
+
+class Neighbourhood(NamedTuple):
+    """The nodes before and after a node."""
+
+    predecessor: Contact | None
+    successors: tuple[Contact, ...]
+
+
+class Values(NamedTuple):
+    """The endpoints under a key; there may be `more` than fit into a datagram."""
+
+    endpoints: tuple[Endpoint, ...]
+    more: bool
+
+
+class NotMine(NamedTuple):
+    """The key is not mine. It may be my predecessor's. Without one, I cannot tell now."""
+
+    predecessor: Contact | None
+
+
+Request = Ping | Find | Neighbours | Notify | Get | Store | Hold | Leave
+Result = Yes | Route | Neighbourhood | Values | NotMine
+
+
+class Message(NamedTuple):
+    """A message in its envelope."""
+
+    tid: bytes
+    session: bytes  # drawn at each start of a node: one that has lost its memory has another
+    sender: Id
+    body: Request | Result
