@@ -6,7 +6,7 @@ these records, too:
 - a record that is new, or has a new lease, goes to all of them;
 - a node that has become one of them, or has lost its memory, gets all records;
 - when the predecessor is gone, the keys of that are ours, and their records go to all of them;
-- when a farther one has come in its place, it may be new there: it gets all that we hold of its keys;
+- when another one has come in its place, it may be new there: it gets all that we hold of its keys;
 - when a nearer predecessor has come, the records of its keys go to it: the hand-over at a join.
 
 What is on its way to a node is sent again until it is acknowledged, or the node is gone.
@@ -69,12 +69,15 @@ class Replicator:
         seen = (self._ring.predecessor, self._ring.successors)
         if seen == self._seen:
             return
+        was_vacant = self._seen[0] is None and self._low is not None
         before, self._seen = set(self._seen[1][: self._policy.replicas - 1]), seen
         predecessor, replicas = seen[0], seen[1][: self._policy.replicas - 1]
         stay = {contact.endpoint for contact in replicas}
         if predecessor is not None:
             stay.add(predecessor.endpoint)
             self._predecessor_is(predecessor)
+            if was_vacant:
+                self._remind(predecessor)  # those before it may be gone with the one that we have lost
         elif not replicas:
             self._low = None  # a ring of one
         for contact in replicas:
@@ -155,7 +158,6 @@ class Replicator:
             places = [place for key, place in self._shelf.places() if circle.is_in(key, predecessor.id, low)]
             for contact in self._ring.successors[: self._policy.replicas - 1]:
                 self._add(contact, places)
-            self._remind(predecessor)
 
     def _remind(self, predecessor: Contact) -> None:
         """Give the predecessor all that we hold and is not ours: it may be new there, or have lost its memory."""

@@ -3,6 +3,9 @@
 At most seven nodes die between two times of peace: one less than hold each record. At the end all faults stop. Then
 each successor list, predecessor and finger is right by the sorted list of live nodes, and each record is at its eight
 holders.
+
+No node joins between a death and the next peace: the dead cannot give a newcomer their records. Others have them, and
+do not know that it lacks them. The renewal by the owner brings them, and records of this model are not renewed.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ class Rings(RuleBasedStateMachine):
     def is_quiet(self) -> bool:
         return len(self.net.live) > 1 and not self.is_parted and not self.has_newcomers
 
-    @precondition(lambda self: len(self.net.live) < SIZE and not self.is_parted)
+    @precondition(lambda self: len(self.net.live) < SIZE and not self.is_parted and not self.deaths)
     @rule()
     def join(self) -> None:
         net = self.net
