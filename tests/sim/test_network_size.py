@@ -26,10 +26,11 @@ def estimates(seed: int, size: int, seconds: float) -> list[float]:
     ("size", "seeds"),
     [
         (100, range(3)),
-        (1_000, range(1)),
         pytest.param(100, range(3, 13), marks=pytest.mark.slow),
-        pytest.param(1_000, range(1, 4), marks=pytest.mark.slow),
-        pytest.param(10_000, range(1), marks=pytest.mark.slow),
+        pytest.param(1_000, range(1), marks=pytest.mark.slow),
+        pytest.param(3_000, range(1), marks=pytest.mark.slow),
+        pytest.param(1_000, range(1, 4), marks=pytest.mark.long),
+        pytest.param(10_000, range(1), marks=pytest.mark.long),
     ],
 )
 def test_the_size_is_told_well_soon_after_joining(size: int, seeds: range) -> None:
