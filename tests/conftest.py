@@ -22,8 +22,11 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and so would every program that they start.
+# A shell that runs the tests in the background has them ignore Ctrl-C and SIGQUIT, and nohup has them ignore a hangup.
+# So would every program that they start: tests of these signals would fail, or wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 COMMON = settings(
     deadline=None,
