@@ -331,6 +331,8 @@ def test_the_client_examples_work_when_pasted(tmp_path: Path) -> None:
         first, second = network.start(2)
         network.dht(first, "bootstrap", second.endpoint)
         lines = [line.replace("127.0.0.1:1729", second.endpoint) for line in once if line not in of_mainline]
+        # Nothing listens on the port of the wiki, and doctor says so.
+        lines = [f"{line} || [[ $? == 1 ]]" if line.startswith("dht doctor") else line for line in lines]
         done = pasted(lines, network, first, tmp_path)
     assert done.returncode == 0, done
     assert f"trying {first.address}:8080\n{first.address}:8080\n" in done.stdout
