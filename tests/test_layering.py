@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "dhtd.control": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service"},
     "dhtd.config": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire"},
     "dhtd.daemon": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
-    "dhtd.dns": {"dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.config"},
+    "dhtd.dns": {"dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.http": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.api": {"dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.testing": {"dhtd.errors", "dhtd.config", "dhtd.daemon", "dhtd.api"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import socket
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ import trio
 
 from dhtd.config.addresses import is_local
 from dhtd.config.settings import Settings
+from dhtd.control.bound_socket import bind
 from dhtd.dns.finding import Finder
 from dhtd.dns.limits import Limits
 from dhtd.dns.records import Records
@@ -19,10 +19,9 @@ from dhtd.dns.responder import Responder
 from dhtd.dns.tcp import Places, TcpService
 from dhtd.dns.udp import UdpService
 from dhtd.dns.zone import Zone
-from dhtd.errors import AddressUnavailable, PortTaken
 from dhtd.service.door import House
 
-BACKLOG: Final = 64
+OPTION: Final = "--dns"
 RECEIVE_BUFFER: Final = 1 << 20  # bytes of questions that wait, as far as the system allows
 
 
@@ -38,9 +37,10 @@ class DnsDoor:
         with ExitStack() as opened:
             where = []
             for text in self._settings.dns:
-                tcp = opened.enter_context(_bind(text, socket.SOCK_STREAM))
+                tcp = opened.enter_context(bind(text, OPTION))
                 place = f"{text.rpartition(':')[0]}:{tcp.getsockname()[1]}"
-                udp = opened.enter_context(_bind(place, socket.SOCK_DGRAM))
+                udp = opened.enter_context(bind(place, OPTION, socket.SOCK_DGRAM))
+                udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
                 self._sockets.append((place, udp, tcp))
                 where.append(f"dns://{place}/{self._settings.dns_domain}")
             self._opened = opened.pop_all()
@@ -60,34 +60,3 @@ class DnsDoor:
 
     def close(self) -> None:
         self._opened.close()
-
-
-def _bind(text: str, kind: socket.SocketKind) -> socket.socket:
-    """Return a bound socket; raise `PortTaken` or `AddressUnavailable`."""
-    address, _, port = text.rpartition(":")
-    host = address.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, kind)
-    is_tcp = kind == socket.SOCK_STREAM
-    try:
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if is_tcp:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        else:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        bound.bind((host, int(port)))
-        if is_tcp:
-            bound.listen(BACKLOG)
-        bound.setblocking(False)
-    except OSError as error:
-        bound.close()
-        what = "TCP" if is_tcp else "UDP"
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(f"another program has {what} port {port} at {host}: choose another with --dns") from None
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise AddressUnavailable(f"{host} is no address of this machine: choose another with --dns") from None
-        if error.errno == errno.EACCES:
-            raise AddressUnavailable(f"only root may listen on port {port}: choose one above 1023 with --dns") from None
-        raise AddressUnavailable(f"cannot listen at {text}: {error.strerror}") from None
-    return bound

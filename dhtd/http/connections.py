@@ -46,7 +46,6 @@ class Places:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.most = most if limit == resource.RLIM_INFINITY else min(most, max(1, limit // SHARE))
         self.streams: set[BoundedStream] = set()
-        self.refused = 0
 
     def close(self) -> None:
         """Cut all connections off. A send that waits for its client ends as well."""
@@ -128,7 +127,6 @@ async def serve(
                 await trio.sleep(ACCEPT_PAUSE)
                 continue
             if len(places.streams) >= places.most:
-                places.refused += 1
                 await _turn_away(stream, in_clear=tls is None)
             else:
                 nursery.start_soon(converse, stream)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import secrets
 import socket
@@ -17,8 +16,9 @@ import trio
 
 from dhtd.config.addresses import UNIX
 from dhtd.config.settings import Settings
+from dhtd.control.bound_socket import bind
 from dhtd.control.socket_file import ControlSocket, Role
-from dhtd.errors import AddressUnavailable, ConfigError, DhtdError, PortTaken
+from dhtd.errors import ConfigError, DhtdError
 from dhtd.http.app import App, Site
 from dhtd.http.caller import Streams
 from dhtd.http.connections import Places, serve
@@ -27,7 +27,6 @@ from dhtd.http.watch_memory import WatchMemory
 from dhtd.service.door import House
 
 HTTP: Final = Role("HTTP socket", "--http", "unix:", "Choose another with --http")
-BACKLOG: Final = 64
 ID_SIZE: Final = 9  # bytes of the id of an event
 LOOK_INTERVAL: Final = 60.0  # seconds between looks at whether a socket is still there
 
@@ -57,7 +56,7 @@ class HttpDoor:
                     self._files.append(opened.enter_context(ControlSocket(path, None, HTTP)))
                     where.append(f"{scheme}+unix://{path}")
                 else:
-                    listening = opened.enter_context(_listen(text))
+                    listening = opened.enter_context(bind(text, HTTP.option))
                     self._sockets.append(listening)
                     where.append(f"{scheme}://{text.rpartition(':')[0]}:{listening.getsockname()[1]}")
             self._opened = opened.pop_all()
@@ -112,33 +111,6 @@ async def _cut_at_end(places: Places) -> None:
         await trio.sleep_forever()
     finally:
         places.close()
-
-
-def _listen(text: str) -> socket.socket:
-    """Return a listening socket; raise `PortTaken` or `AddressUnavailable`."""
-    address, _, port = text.rpartition(":")
-    host = address.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind((host, int(port)))
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-    except OSError as error:
-        listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(f"another program has TCP port {port} at {host}: choose another with --http") from None
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise AddressUnavailable(f"{host} is no address of this machine: choose another with --http") from None
-        if error.errno == errno.EACCES:
-            raise AddressUnavailable(
-                f"only root may listen on port {port}: choose one above 1023 with --http"
-            ) from None
-        raise AddressUnavailable(f"cannot listen at {text}: {error.strerror}") from None
-    return listening
 
 
 def _tls(files: Sequence[Path]) -> ssl.SSLContext:

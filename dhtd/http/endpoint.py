@@ -7,14 +7,14 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 import trio
 
 from dhtd.errors import DhtdError, InternalError, NoAnswer, NotFound
 from dhtd.http.caller import HttpCaller, Streams
 from dhtd.http.event_stream import EVENT_STREAM, EventStream
-from dhtd.http.exchange import Exchange
+from dhtd.http.exchange import OCTETS, Exchange
 from dhtd.http.guard import IN_QUERY
 from dhtd.http.paging import Page, read_page
 from dhtd.http.problems import HttpProblem
@@ -27,8 +27,6 @@ from dhtd.service.method import Emit, Event, Request, Result
 from dhtd.service.values import GET
 from dhtd.service.watch import WATCH
 from dhtd.service.written import Written
-
-OCTETS: Final = "application/octet-stream"
 
 
 class Endpoint:

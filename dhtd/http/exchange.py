@@ -21,6 +21,7 @@ from dhtd.service.written import Written
 
 BODY_WITHIN: Final = 10.0  # seconds for the whole body
 JSON: Final = "application/json"
+OCTETS: Final = "application/octet-stream"
 _NEVER_KEPT: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 

@@ -12,7 +12,7 @@ from dhtd.core.ids import Keyspace
 from dhtd.errors import DhtdError, FrameTooLarge, FrameTooSlow, NoAnswer, NotFound
 from dhtd.http import paging
 from dhtd.http.event_stream import EVENT_STREAM
-from dhtd.http.exchange import JSON
+from dhtd.http.exchange import JSON, OCTETS
 from dhtd.http.problems import PROBLEM_JSON, Problem, status_of
 from dhtd.http.resources import RESOURCES, Resource
 from dhtd.http.schemas import Components, Schema, of_kind
@@ -21,7 +21,6 @@ from dhtd.service.methods import COMMON
 from dhtd.service.params import HOST_PORT, ID, WATCHED_IDS
 from dhtd.service.values import GET
 
-OCTETS: Final = "application/octet-stream"
 _BY_GUARD: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST)
 _NAMED: Final = "An ID, or `name:` and the name that stands for it"
 
