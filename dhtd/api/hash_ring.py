@@ -78,9 +78,9 @@ class HashRing(Generic[E]):
     def node(self, key: str | bytes, *, loads: Mapping[E, float] | None = None, bound: float = 1.25) -> E:
         """Return the endpoint that is responsible for a key.
 
-        With `loads`, what each has now, no endpoint gets more than `bound` times the mean, with this key: the next one
-        in line takes it (consistent hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam 2016). Raises
-        ValueError for a bound that is not above 1.
+        With `loads`, what each has now, an endpoint that has `bound` times the mean, with this key, gets no more: the
+        next one in line takes it (consistent hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam 2016).
+        Raises ValueError for a bound that is not above 1, and for a load below 0.
         """
         if loads is not None:
             return self._with_room(key, loads, bound)
@@ -127,10 +127,13 @@ class HashRing(Generic[E]):
     def _with_room(self, key: str | bytes, loads: Mapping[E, float], bound: float) -> E:
         if not bound > 1:
             raise ValueError(f"a bound of {bound:g} leaves no room: give one above 1")
+        wrong = next((load for load in loads.values() if not 0 <= load < float("inf")), None)
+        if wrong is not None:
+            raise ValueError(f"a load is a number from 0, not {wrong}")
         total = sum(loads.get(each, 0) for each in self.endpoints) + 1
         weight = sum(self._weights.values())
         for each in self._in_line(key):
-            if loads.get(each, 0) + 1 <= ceil(bound * total * self._weights[each] / weight):
+            if loads.get(each, 0) < ceil(bound * total * self._weights[each] / weight):
                 return each
         raise AssertionError("not all can have more than their share")
 

@@ -8,7 +8,7 @@ from collections import Counter
 from hashlib import blake2s
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import dhtd
@@ -116,6 +116,14 @@ def test_no_endpoint_gets_more_than_its_bound(keys: list[str], bound: float, end
     assert max(loads.values(), default=0) <= bound * len(keys) / len(endpoints) + 1
 
 
+@example([0.5] * 8, 1.25, ENDPOINTS[:8])
+@given(st.lists(st.floats(0, 9), min_size=8, max_size=8), st.sampled_from([1.01, 1.25, 2.0]), RINGS)
+def test_loads_between_numbers_leave_room(values: list[float], bound: float, endpoints: list[str]) -> None:
+    loads = dict(zip(endpoints, values, strict=False))
+    chosen = HashRing(endpoints, 10).node("key", loads=loads, bound=bound)
+    assert loads[chosen] < bound * (sum(loads.values()) + 1) / len(endpoints) + 1
+
+
 def test_a_hot_key_goes_down_the_line() -> None:
     ring, loads = HashRing(ENDPOINTS), Counter[str]()
     for _ in range(100):
@@ -141,6 +149,8 @@ def test_an_endpoint_with_room_keeps_its_keys() -> None:
         (lambda: HashRing(["a:1"], weights={"a:1": float("inf")}), "a weight is a number above 0"),
         (lambda: HashRing(["a:1"]).nodes("k", -1), "-1 endpoints cannot be found"),
         (lambda: HashRing(["a:1"]).node("k", loads={}, bound=1.0), "leaves no room"),
+        (lambda: HashRing(["a:1"]).node("k", loads={"a:1": -1.0}), "a load is a number from 0, not -1.0"),
+        (lambda: HashRing(["a:1"]).node("k", loads={"b:1": float("nan")}), "a load is a number from 0, not nan"),
         (lambda: HashRing(["a:1"]).balance([]), "there are no keys to try"),
     ],
 )
