@@ -20,7 +20,7 @@ from dhtd.core.querying.observations import (
     SearchEnded,
     SearchStep,
 )
-from dhtd.daemon.events.steps import Steps
+from dhtd.service.steps import Steps
 
 if TYPE_CHECKING:
     from dhtd.daemon.sockets.zones import Zones

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dhtd.core.events import LookupDone, LookupProgress, LookupStep
-from dhtd.daemon.events.steps import Steps
 from dhtd.daemon.handlers.calls import Call, Handlers, stats_of, stream
 from dhtd.errors import NoPeers
 from dhtd.service.method import Emit
+from dhtd.service.steps import Steps
 from dhtd.service.trace import TRACE, TraceEvent, TraceRequest, TraceResult
 
 

@@ -1,4 +1,4 @@
-"""The steps of a search as clients see them."""
+"""The steps of a search in the words of `trace` and `events`."""
 
 from __future__ import annotations
 
