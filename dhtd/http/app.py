@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
@@ -33,6 +33,33 @@ Serve = Callable[[Exchange], Awaitable[None]]
 Verbs = Mapping[str, Serve]
 
 
+class Paths:
+    """What is at each path, by verb."""
+
+    def __init__(self, by_path: Mapping[str, Verbs], hint: str) -> None:
+        """`hint` tells where there is a list of paths."""
+        self._by_path = [(compile_path(path)[0], verbs) for path, verbs in by_path.items()]
+        self._hint = hint
+
+    def at(self, path: str) -> tuple[Verbs, dict[str, str]]:
+        """Return what is at a path, by verb, and the elements of the path; raise `HttpProblem` for 404.
+
+        Path and elements are as they were sent: `%2F` in an element is a part of it, and does not end it.
+        """
+        for pattern, verbs in self._by_path:
+            match = pattern.fullmatch(path)
+            if match is not None:
+                return verbs, match.groupdict()
+        raise HttpProblem(HTTPStatus.NOT_FOUND, f"nothing is at this path: {self._hint}")
+
+
+class Served(Protocol):
+    """What an application serves."""
+
+    def at(self, path: str) -> tuple[Verbs, dict[str, str]]:
+        """Return what is at a path; see `Paths`."""
+
+
 class Site:
     """What is at each path, for all listening addresses of a daemon."""
 
@@ -50,18 +77,7 @@ class Site:
         for resource in RESOURCES:
             verbs = by_path.setdefault(resource.path, {})
             verbs[resource.verb] = Endpoint(resource, house, streams, memory).serve
-        self._by_path = [(compile_path(path)[0], verbs) for path, verbs in by_path.items()]
-
-    def at(self, path: str) -> tuple[Verbs, dict[str, str]]:
-        """Return what is at a path, by verb, and the elements of the path; raise `HttpProblem` for 404.
-
-        Path and elements are as they were sent: `%2F` in an element is a part of it, and does not end it.
-        """
-        for pattern, verbs in self._by_path:
-            match = pattern.fullmatch(path)
-            if match is not None:
-                return verbs, match.groupdict()
-        raise HttpProblem(HTTPStatus.NOT_FOUND, f"nothing is at this path: {DOCUMENT} lists what there is")
+        self.at = Paths(by_path, f"{DOCUMENT} lists what there is").at
 
     async def _describe(self, exchange: Exchange) -> None:
         await exchange.answer_json(self._document)
@@ -95,7 +111,7 @@ class Site:
 class App:
     """The ASGI application of one address."""
 
-    def __init__(self, site: Site, guard: Guard, note: Callable[[str], None]) -> None:
+    def __init__(self, site: Served, guard: Guard, note: Callable[[str], None]) -> None:
         self._site = site
         self._guard = guard
         self._note = note

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import parse_qsl
 
 from dhtd.http.event_stream import EVENT_STREAM
@@ -28,6 +28,9 @@ _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="dhtd"'}
 class Guard:
     """Lets requests to one listening address in, or raises `HttpProblem`."""
 
+    who: ClassVar = "this daemon"
+    naming: ClassVar = " To have it answer to a name, start it with --http-host"
+
     def __init__(
         self, is_token: Callable[[str], bool] | None, hosts: frozenset[str] = frozenset(), scheme: str = "http"
     ) -> None:
@@ -39,21 +42,23 @@ class Guard:
         """Raise `HttpProblem` for a request that must not come in."""
         if self._is_token is None:
             return
+        self._check_page(exchange)
+        if exchange.path not in OPEN:
+            self._check_token(exchange, self._is_token)
+
+    def _check_page(self, exchange: Exchange) -> None:
+        """Raise `HttpProblem` for a request that the page of another site may have sent."""
         host = exchange.header("host") or ""
         if not self._is_ours(host):
             raise HttpProblem(
                 HTTPStatus.MISDIRECTED_REQUEST,
-                f"this daemon is not {host!r:.80}: ask for its address, or for localhost. To have it answer to a name,"
-                " start it with --http-host",
+                f"{self.who} is not {host!r:.80}: ask for its address, or for localhost.{self.naming}",
             )
         origin = exchange.header("origin")
         if origin is not None and origin.lower() != f"{self._scheme}://{host}".lower():
-            raise HttpProblem(HTTPStatus.FORBIDDEN, f"a page of {origin!r:.80} may not ask this daemon")
-        if exchange.path in OPEN:
-            return
-        if exchange.header("sec-fetch-site") in {"cross-site", "same-site"}:
-            raise HttpProblem(HTTPStatus.FORBIDDEN, "a page of another site may not ask this daemon")
-        self._check_token(exchange, self._is_token)
+            raise HttpProblem(HTTPStatus.FORBIDDEN, f"a page of {origin!r:.80} may not ask {self.who}")
+        if exchange.path not in OPEN and exchange.header("sec-fetch-site") in {"cross-site", "same-site"}:
+            raise HttpProblem(HTTPStatus.FORBIDDEN, f"a page of another site may not ask {self.who}")
 
     def _is_ours(self, host: str) -> bool:
         """Whether the Host of a request is an IP address, or one of our names."""
@@ -84,3 +89,17 @@ class Guard:
             challenge = {"www-authenticate": f'{_CHALLENGE["www-authenticate"]}, error="invalid_token"'}
             raise HttpProblem(HTTPStatus.UNAUTHORIZED, "this is not the token: `dht token` prints it", challenge)
         exchange.is_welcome = lambda: is_token(token)
+
+
+class TokenlessGuard(Guard):
+    """The guard of a site on loopback that has no token: any user of this machine may ask it, but no foreign page."""
+
+    who = "this simulation"
+    naming = ""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: True)
+
+    @staticmethod
+    def _check_token(exchange: Exchange, is_token: Callable[[str], bool]) -> None:
+        """No token is needed."""

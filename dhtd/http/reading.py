@@ -34,7 +34,7 @@ def read_request(
     keyspace: Keyspace,
 ) -> Request:
     """Return the request that stands in the parts of an HTTP request; raise a `UsageError`."""
-    given = _read_body(body) if resource.has_body else {}
+    given = read_body(body) if resource.has_body else {}
     for name, text in query:
         if resource.has_body:
             raise BadRequest(
@@ -106,7 +106,7 @@ def value_of(kind: Kind, text: str) -> object:
     return text
 
 
-def _read_body(body: bytes) -> dict[str, Any]:
+def read_body(body: bytes) -> dict[str, Any]:
     """Return the JSON object in a body; an empty body has no parameters."""
     if not body:
         return {}
