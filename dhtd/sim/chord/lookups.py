@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dhtd.core.events import Event, Handle, LookupDone, LookupProgress, LookupStats
+from dhtd.core.events import Event, Handle, LookupDone, LookupProgress, LookupStats, LookupStep
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
+from dhtd.core.traces import QueryStep
 from dhtd.sim.chord.policy import ChordPolicy
 from dhtd.sim.chord.search import Search
 from dhtd.sim.chord.searches import Searches
@@ -27,14 +28,15 @@ class Lookups:
         self._searches = searches
         self._tell = tell
         self._policy = policy
-        self._waiting: list[tuple[float, Id, Handle]] = []  # until when, in this order
+        self._waiting: list[tuple[float, Id, Handle, bool]] = []  # until when, in this order; the last: traced
 
-    def begin(self, key: Id, op: Handle, now: float, *, waits: bool) -> None:
+    def begin(self, key: Id, op: Handle, now: float, *, waits: bool, traced: bool = False) -> None:
         """Look a key up: at once, or when the node has joined, if it `waits` for that."""
         if waits:
-            self._waiting.append((now + self._policy.patience, key, op))
+            self._waiting.append((now + self._policy.patience, key, op, traced))
         else:
-            self._searches.run(key, _Lookup(op, self._tell), now, fetches=True)
+            lookup = _Lookup(op, self._tell)
+            self._searches.run(key, lookup, now, fetches=True, tell=lookup.traced if traced else None)
 
     def poll_timeout(self) -> float | None:
         """Return when the first lookup has waited for long enough."""
@@ -43,15 +45,15 @@ class Lookups:
     def joined(self, now: float) -> None:
         """The node has joined: nothing needs to wait."""
         waiting, self._waiting = self._waiting, []
-        for _, key, op in waiting:
-            self.begin(key, op, now, waits=False)
+        for _, key, op, traced in waiting:
+            self.begin(key, op, now, waits=False, traced=traced)
 
     def handle_timeout(self, now: float) -> None:
         """What has waited for long enough is tried, whatever comes of it."""
         due = [entry for entry in self._waiting if entry[0] <= now]
         self._waiting = [entry for entry in self._waiting if entry[0] > now]
-        for _, key, op in due:
-            self.begin(key, op, now, waits=False)
+        for _, key, op, traced in due:
+            self.begin(key, op, now, waits=False, traced=traced)
 
 
 class _Lookup:
@@ -61,6 +63,10 @@ class _Lookup:
         self._op = op
         self._tell = tell
         self._told = 0  # endpoints
+
+    def traced(self, step: QueryStep) -> None:
+        """Something has become of a query."""
+        self._tell(LookupStep(self._op, step))
 
     def progressed(self, search: Search, now: float) -> None:
         """An answer has come."""

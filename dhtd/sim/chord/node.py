@@ -113,11 +113,14 @@ class ChordNode:
         self._fixer.is_settled(now)
         self._settle(now)
 
-    def lookup(self, key: Id, now: float) -> Handle:
-        """Find the endpoints under `key`: `LookupProgress` as they are found, ends with `ChordLookupDone`."""
+    def lookup(self, key: Id, now: float, *, traced: bool = False) -> Handle:
+        """Find the endpoints under `key`: `LookupProgress` as they are found, ends with `ChordLookupDone`.
+
+        A `traced` lookup has a `LookupStep` for each thing that becomes of a query as well.
+        """
         op = self._handle()
         waits = self.standing is Standing.SEEKING and not self.server.has_joined
-        self._lookups.begin(key, op, now, waits=waits)
+        self._lookups.begin(key, op, now, waits=waits, traced=traced)
         self._settle(now)
         return op
 

@@ -12,6 +12,7 @@ from dhtd.sim.chord.policy import ChordPolicy
 from dhtd.sim.chord.requester import Query, Requester
 from dhtd.sim.chord.ring import Ring
 from dhtd.sim.chord.search import Hop, Search, Stage
+from dhtd.sim.chord.trace import Tell, Trace
 
 
 class Finder(Protocol):
@@ -40,15 +41,25 @@ class Searches:
         self._route = route
         self._values = values
 
-    def run(self, key: Id, finder: Finder, now: float, *, fetches: bool = False, at: Endpoint | None = None) -> Search:
-        """Look `key` up, from what this node knows, or from the node `at` an endpoint."""
+    def run(
+        self,
+        key: Id,
+        finder: Finder,
+        now: float,
+        *,
+        fetches: bool = False,
+        at: Endpoint | None = None,
+        tell: Tell | None = None,
+    ) -> Search:
+        """Look `key` up, from what this node knows, or from the node `at` an endpoint; `tell` is told each step."""
         tries = self._policy.tries
         search = Search(self._ring.circle, self._ring.own, key, fetches=fetches, tries=tries, now=now)
         if at is None:
             search.begin(self._route(key))
         else:
             search.begin_at(at)
-        _Run(self._ring, self._requester, self._policy, self._values, search, finder).go_on(now)
+        trace = None if tell is None else Trace(self._ring.circle, key, tell)
+        _Run(self._ring, self._requester, self._policy, self._values, search, finder, trace).go_on(now)
         return search
 
 
@@ -63,6 +74,7 @@ class _Run:
         values: Callable[[Id, float], Values],
         search: Search,
         finder: Finder,
+        trace: Trace | None,
     ) -> None:
         self._ring = ring
         self._requester = requester
@@ -70,6 +82,7 @@ class _Run:
         self._values = values
         self._search = search
         self._finder = finder
+        self._trace = trace
         self._asked: Hop | None = None
 
     def go_on(self, now: float) -> None:
@@ -81,6 +94,8 @@ class _Run:
                 break
             self._asked, request = step
             if self._asked.endpoint != self._ring.own.endpoint:
+                if self._trace is not None:
+                    self._trace.asked(self._asked, now)
                 self._requester.ask(self._asked.endpoint, self._asked.id, request, self, now)
                 return
             search.fetched(self._asked, self._ring.own, self._values(search.key, now), now)  # it is we ourselves
@@ -91,6 +106,8 @@ class _Run:
         """The node that was asked has answered."""
         hop = self._asked
         assert hop is not None
+        if self._trace is not None:
+            self._trace.answered(query.contact, result, now)
         match result:
             case Route():
                 self._search.routed(hop, query.contact, result)
@@ -104,5 +121,7 @@ class _Run:
     def silent(self, query: Query, now: float) -> None:
         """It has not: others will."""
         assert self._asked is not None
+        if self._trace is not None:
+            self._trace.silent(now)
         self._search.silent(self._asked)
         self.go_on(now)
