@@ -6,7 +6,7 @@ target share its longest prefix, so they lie side by side.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from dhtd.core.ids import Id, Keyspace, closest
@@ -19,6 +19,7 @@ class Census:
     def __init__(self, keyspace: Keyspace) -> None:
         self._bits = keyspace.bits
         self._hosts: list[Host] = []
+        self._ids: list[Id] = []  # theirs: a search among them calls nothing in Python
 
     def __len__(self) -> int:
         """How many hosts there are."""
@@ -35,28 +36,31 @@ class Census:
     def add(self, host: Host) -> None:
         """Count this host, unless it is behind NAT."""
         if host.nat is None:
-            insort(self._hosts, host, key=_id)
+            place = bisect_right(self._ids, host.id)
+            self._ids.insert(place, host.id)
+            self._hosts.insert(place, host)
 
     def remove(self, host: Host) -> None:
         """Stop counting this host. It must still have the ID under which it was added."""
         if host.nat is not None:
             return
-        place = bisect_left(self._hosts, host.id, key=_id)
+        place = bisect_left(self._ids, host.id)
         while self._hosts[place] is not host:  # a few may share an ID in a small keyspace
             place += 1
-        del self._hosts[place]
+        del self._hosts[place], self._ids[place]
 
     def renamed(self) -> None:
         """A host has another ID: put all in order again."""
         self._hosts.sort(key=_id)
+        self._ids = [host.id for host in self._hosts]
 
     def between(self, low: int, high: int) -> range:
         """Return the places of the hosts with IDs from `low` to `high`, both included."""
-        return range(bisect_left(self._hosts, Id(low), key=_id), bisect_left(self._hosts, Id(high + 1), key=_id))
+        return range(bisect_left(self._ids, low), bisect_left(self._ids, high + 1))
 
     def successor(self, key: Id) -> Host:
         """Return the host at `key`, or the first one clockwise after it."""
-        return self._hosts[bisect_left(self._hosts, key, key=_id) % len(self._hosts)]
+        return self._hosts[bisect_left(self._ids, key) % len(self._hosts)]
 
     def closest(self, target: Id, count: int) -> list[Host]:
         """Return up to `count` hosts, nearest to `target` first."""
