@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -10,6 +11,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from dhtd.errors import DhtdError, InternalError
+from dhtd.http.assets import Assets
 from dhtd.http.caller import HttpCaller, Streams
 from dhtd.http.endpoint import Endpoint
 from dhtd.http.exchange import Exchange
@@ -74,6 +76,9 @@ class Site:
             "/readyz": {"GET": self._ready},
             DOCUMENT: {"GET": self._describe},
         }
+        assets = Assets()
+        for path, name in assets.paths().items():
+            by_path[path] = {"GET": partial(assets.serve, name=name)}
         for resource in RESOURCES:
             verbs = by_path.setdefault(resource.path, {})
             verbs[resource.verb] = Endpoint(resource, house, streams, memory).serve

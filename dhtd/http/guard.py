@@ -16,11 +16,12 @@ from http import HTTPStatus
 from typing import ClassVar, Final
 from urllib.parse import parse_qsl
 
+from dhtd.http.assets import Assets
 from dhtd.http.event_stream import EVENT_STREAM
 from dhtd.http.exchange import Exchange
 from dhtd.http.problems import HttpProblem
 
-OPEN: Final = frozenset({"/", "/healthz", "/metrics", "/readyz"})
+OPEN: Final = frozenset({"/healthz", "/metrics", "/readyz", *Assets.paths()})
 IN_QUERY: Final = "access_token"  # RFC 6750, section 2.3: a browser's EventSource sends no header of ours
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="dhtd"'}
 

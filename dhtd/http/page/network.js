@@ -1,0 +1,106 @@
+// The nodes that the page knows. A node keeps its slot while it is here, so that drawings can keep what they have
+// computed in arrays. `version` grows with each change that a drawing must follow.
+
+import { bitsOf, placeOf } from "./ids.js"
+
+// The standing of a node, from the most important one: a drawing of many paints them in the opposite order.
+export const STANDINGS = ["own", "good", "questionable", "bad", "live", "heard", "dead"]
+
+export const HEARD_FOR = 60 // seconds that a node is shown which only an answer has named
+
+export class Network {
+  constructor() {
+    this.bits = 256
+    this.size = null // how many nodes the network has, measured or estimated; null while it is not known
+    this.isEstimated = false
+    this.isRing = false // Chord's overlay
+    this.own = null
+    this.marks = { own: [], held: [] } // IDs of entries
+    this.version = 0
+    this.slots = [] // nodes by slot; null where none is
+    this._free = []
+    this._byKey = new Map()
+    this._byEndpoint = new Map()
+  }
+
+  get count() {
+    return this._byKey.size
+  }
+
+  all() {
+    return this._byKey.values()
+  }
+
+  get(key) {
+    return this._byKey.get(key)
+  }
+
+  at(endpoint) {
+    return this._byEndpoint.get(endpoint)
+  }
+
+  // Take note of a node, or of what is new about it. Returns the node.
+  put(key, facts) {
+    const known = this._byKey.get(key)
+    if (known) {
+      if (facts.id !== undefined && facts.id !== known.id) {
+        known.place = placeOf(facts.id)
+        this.version += 1
+      }
+      if (facts.standing !== undefined && facts.standing !== known.standing) this.version += 1
+      if (facts.held !== undefined && facts.held > 0 !== known.held > 0) this.version += 1
+      return Object.assign(known, facts)
+    }
+    const slot = this._free.length ? this._free.pop() : this.slots.length
+    const node = {
+      key, slot, id: facts.id, place: placeOf(facts.id), endpoint: facts.endpoint, standing: "heard",
+      rtt: null, held: 0, bucket: null, seen: 0, ...facts,
+    }
+    this.slots[slot] = node
+    this._byKey.set(key, node)
+    this._byEndpoint.set(node.endpoint, node)
+    this.bits = bitsOf(node.id)
+    if (node.standing === "own") this.own = node
+    this.version += 1
+    return node
+  }
+
+  drop(key) {
+    const node = this._byKey.get(key)
+    if (!node) return
+    this._byKey.delete(key)
+    if (this._byEndpoint.get(node.endpoint) === node) this._byEndpoint.delete(node.endpoint)
+    this.slots[node.slot] = null
+    this._free.push(node.slot)
+    this.version += 1
+  }
+
+  // Forget the nodes that only answers have named, a minute after the last of them.
+  forget(now) {
+    for (const node of this._byKey.values()) {
+      if (node.standing === "heard" && now - node.seen > HEARD_FOR) this.drop(node.key)
+    }
+  }
+
+  clear() {
+    for (const key of [...this._byKey.keys()]) this.drop(key)
+    this.own = null
+  }
+
+  mark(kind, ids) {
+    const before = this.marks[kind]
+    if (before.length === ids.length && before.every((id, at) => id === ids[at])) return
+    this.marks[kind] = ids
+    this.version += 1
+  }
+
+  counts() {
+    const counts = {}
+    for (const node of this._byKey.values()) counts[node.standing] = (counts[node.standing] ?? 0) + 1
+    return counts
+  }
+
+  sorted() {
+    return [...this._byKey.values()].sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0))
+  }
+}

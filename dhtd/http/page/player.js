@@ -1,0 +1,148 @@
+// The replay of one lookup: play, pause, step, scrub, and what happens at each moment in words.
+
+import { paintClosing, paintWaterfall } from "./charts.js"
+import { Playback, restful } from "./clock.js"
+import { latestMoment } from "./focus.js"
+import { short } from "./ids.js"
+import { Lookup } from "./lookup.js"
+import { still } from "./theme.js"
+import { byId, count, make, milliseconds, setText } from "./words.js"
+
+const STILL_STEP = 700 // milliseconds between two states where nothing may move
+
+export class Player {
+  constructor(network, onChoice) {
+    this._network = network
+    this._onChoice = onChoice
+    this.lookup = null
+    this.playback = null
+    this._moments = 0
+    this._nextStill = 0
+    byId("play").addEventListener("click", () => this.toggle())
+    byId("step-back").addEventListener("click", () => this.step(-1))
+    byId("step-on").addEventListener("click", () => this.step(1))
+    byId("player-close").addEventListener("click", () => this.choose(null))
+    byId("pace").addEventListener("change", event => this.playback?.setPace(Number(event.target.value), performance.now()))
+    byId("scrub").addEventListener("input", event => {
+      const now = performance.now()
+      this.playback.pause(now)
+      this.playback.seek((this.playback.end * event.target.value) / 1000, now)
+    })
+  }
+
+  choose(lookup) {
+    this.lookup = lookup
+    byId("player-body").hidden = byId("player-close").hidden = lookup === null
+    if (lookup === null) {
+      this.playback = null
+      setText(byId("player-what"), "All lookups are drawn as they happen. Choose one to replay it.")
+    } else {
+      const pace = restful(lookup.duration)
+      this.playback = new Playback(lookup.duration, pace)
+      byId("pace").value = String(pace)
+      this._moments = -1
+      if (still.matches) this.playback.seek(0, performance.now())
+      else this.playback.play(performance.now())
+    }
+    this._onChoice(lookup)
+  }
+
+  toggle() {
+    if (!this.playback) return
+    if (this.playback.isPlaying) this.playback.pause(performance.now())
+    else this.playback.play(performance.now())
+  }
+
+  step(direction) {
+    this.playback?.step(this.lookup.moments.map(moment => moment.at), direction, performance.now())
+  }
+
+  // The moment that is shown, in milliseconds of the lookup.
+  at(now) {
+    return this.playback.at(now)
+  }
+
+  frame(now) {
+    const { lookup, playback } = this
+    if (!lookup) return
+    playback.end = lookup.duration
+    if (lookup.moments.length + (lookup.isOver ? 1 : 0) !== this._moments) this._describe()
+    if (still.matches && playback.isPlaying) this._jump(now)
+    playback.rest(now)
+    const at = playback.at(now)
+    byId("scrub").value = String(Math.round((1000 * at) / playback.end))
+    byId("scrub").setAttribute("aria-valuetext", milliseconds(at))
+    setText(byId("scrub-at"), `${milliseconds(at)} of ${milliseconds(playback.end)}`)
+    const isPlaying = playback.isPlaying
+    setText(byId("play"), isPlaying ? "❚❚" : "▶")
+    byId("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play")
+    paintWaterfall(byId("waterfall"), lookup, at)
+    paintClosing(byId("closing"), lookup, at, this._network.size)
+    this._tell(at)
+  }
+
+  // Where nothing may move, playing goes from state to state.
+  _jump(now) {
+    const at = this.playback.at(now)
+    if (now >= this._nextStill) {
+      this._nextStill = now + STILL_STEP
+      this.playback.step(this.lookup.moments.map(moment => moment.at), 1, now)
+      if (this.playback.at(now) < this.playback.end) this.playback.isPlaying = true
+    } else this.playback.seek(at, now)
+    this.playback.pace = 0
+  }
+
+  _tell(at) {
+    const moment = latestMoment(this.lookup, at)
+    setText(byId("moment"), moment ? `${milliseconds(moment.at)}: ${sentence(moment)}` : "The search begins.")
+    const states = this.lookup.queries.map(query => Lookup.stateAt(query, at))
+    const many = state => states.filter(each => each === state).length
+    const facts = [
+      ["hops", String(this.lookup.hopsAt(at))],
+      ["asked", String(states.filter(state => state !== null).length)],
+      ["answered", String(many("answered"))],
+      ["slow or silent", String(many("slow") + many("silent") + many("refused"))],
+      ["bits in common", String(this.lookup.bitsAt(at))],
+    ]
+    const host = byId("lookup-facts")
+    if (host.children.length !== facts.length + 1) {
+      host.replaceChildren(...facts.map(([name]) => make("div", {}, make("dt", {}, name), make("dd", {}))))
+      host.append(make("div", {}, make("dt", {}, "endpoints found"), make("dd", { class: "mono" })))
+    }
+    facts.forEach(([, value], row) => setText(host.children[row].lastChild, value))
+    setText(host.lastChild.lastChild, this.lookup.peers.join(", ") || "none")
+  }
+
+  _describe() {
+    const { lookup } = this
+    this._moments = lookup.moments.length + (lookup.isOver ? 1 : 0)
+    const what = lookup.name ?? short(lookup.target)
+    setText(byId("player-what"), `${what}, ${purposes[lookup.purpose] ?? lookup.purpose}, ${count(lookup.queries.length, "query")}`)
+    byId("steps").replaceChildren(...lookup.moments.map(moment =>
+      make("li", {}, make("span", { class: "at mono" }, `${milliseconds(moment.at)} `), sentence(moment))))
+  }
+}
+
+export const purposes = {
+  lookup: "a lookup", get: "a value", put: "to place a value", publish: "to publish an entry", withdraw: "to withdraw an entry",
+  watch: "to place a watch", join: "to join the network", refresh: "to refresh the table",
+}
+
+export function sentence({ step, query }) {
+  const node = `${query.endpoint} (query ${query.number})`
+  switch (step) {
+    case "asked":
+      return `asks ${node}, ${count(query.bits, "bit")} in common, ${
+        query.namedBy.length ? `named by ${query.namedBy.slice(0, 3).join(", ")}` : "a contact of its own"}`
+    case "answered":
+      return `${node} answers${query.rtt === null ? "" : ` after ${milliseconds(query.rtt)}`}, names ${count(query.nodes.length, "node")}${
+        query.peers.length ? ` and ${count(query.peers.length, "endpoint")}` : ""}${
+        query.gained > 0 ? `: ${count(query.gained, "bit")} nearer` : ""}`
+    case "slow":
+      return `${node} is slow: the search goes on without it`
+    case "silent":
+      return `${node} is silent`
+    default:
+      return `${node} refuses, with code ${query.code}`
+  }
+}

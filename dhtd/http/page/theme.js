@@ -1,0 +1,31 @@
+// Dark and light: as the system says, until the switch says otherwise. Canvases take their colours from the CSS.
+
+const NAMES = [
+  "bg", "panel", "line", "ink", "soft", "faint", "query", "answer", "slow", "silent", "target", "good", "heard",
+]
+const KEPT = "dhtd-theme"
+
+export const ink = {}
+
+export function startTheme(button, onChange) {
+  const dark = matchMedia("(prefers-color-scheme: dark)")
+  const root = document.documentElement
+  const kept = localStorage.getItem(KEPT)
+  if (kept) root.dataset.theme = kept
+  const follow = () => {
+    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : dark.matches
+    button.setAttribute("aria-pressed", String(isDark))
+    const style = getComputedStyle(root)
+    for (const name of NAMES) ink[name] = style.getPropertyValue(`--${name}`).trim()
+    onChange()
+  }
+  button.addEventListener("click", () => {
+    root.dataset.theme = button.getAttribute("aria-pressed") === "true" ? "light" : "dark"
+    localStorage.setItem(KEPT, root.dataset.theme)
+    follow()
+  })
+  dark.addEventListener("change", follow)
+  follow()
+}
+
+export const still = matchMedia("(prefers-reduced-motion: reduce)")

@@ -1,0 +1,78 @@
+// The controls of a simulated network: its virtual time, its speed, and what can be done to its nodes.
+
+import { make, number, setText, span } from "./words.js"
+
+const SPEEDS = [["0", "paused"], ["0.01", "1/100"], ["0.1", "1/10"], ["1", "as in life"], ["10", "10 ×"], ["100", "100 ×"], ["max", "as fast as it goes"]]
+
+export class World {
+  constructor(host, source, attempt) {
+    this._source = source
+    this._attempt = attempt
+    this._isDragged = false
+    this._keptUpAt = 0
+    host.hidden = false
+    this._at = make("output", { class: "mono" })
+    this._slider = make("input", { type: "range", min: 0, max: 1000, value: 1000, step: "any", "aria-label": "Virtual time" })
+    this._now = make("button", { type: "button" }, "Now")
+    this._speed = make("select", {}, ...SPEEDS.map(([value, text]) => make("option", { value }, text)))
+    this._share = make("input", { type: "number", min: 1, max: 100, value: 30 })
+    this._many = make("input", { type: "number", min: 1, max: 1000, value: 10 })
+    const title = make("h2", { id: "world-title" }, "Virtual time")
+    this._what = make("p", { class: "quiet" })
+    host.replaceChildren(
+      make("div", { class: "bar" }, title, this._what),
+      make("div", { class: "slider" }, this._slider, this._at, this._now),
+      make("div", { class: "tools" },
+        make("label", {}, "Speed ", this._speed),
+        make("label", {}, "Kill ", this._share, " % "), this._button("Kill", () => source.killShare(this._share.valueAsNumber / 100)),
+        make("label", {}, "Add ", this._many, " nodes "), this._button("Add", () => source.add(this._many.valueAsNumber)),
+      ),
+    )
+    this._speed.value = String(source.state.speed)
+    this._speed.addEventListener("change", () => this._setSpeed())
+    this._slider.addEventListener("input", () => { this._isDragged = true })
+    this._slider.addEventListener("change", () => {
+      this._isDragged = false
+      source.goTo(this._slider.valueAsNumber)
+    })
+    this._now.addEventListener("click", () => source.live())
+  }
+
+  _button(text, run) {
+    return make("button", { type: "button", onclick: run }, text)
+  }
+
+  _setSpeed() {
+    const { value } = this._speed
+    if (this._source.past && value !== "max") this._source.setPastRate(Number(value))
+    else this._source.setSpeed(value === "max" ? "max" : Number(value))
+  }
+
+  frame(now) {
+    const { state, past } = this._source
+    this._source.turn()
+    if (now - this._keptUpAt > 250) {
+      this._keptUpAt = now
+      this._source.keepUp()
+      this._tell(state, past)
+    }
+  }
+
+  _tell(state, past) {
+    const shown = past ? this._source.shown() : state.now
+    if (!this._isDragged) {
+      // The right end is a little ahead of now, so that one can drag beyond it.
+      const from = Math.floor(state.kept_from)
+      const to = Math.ceil(Math.max(state.now + 60, state.now + (state.now - from) * 0.1))
+      this._slider.min = from
+      this._slider.max = Math.min(to, Math.max(state.ends, state.now))
+      this._slider.value = shown
+    }
+    const at = this._isDragged ? this._slider.valueAsNumber : shown
+    setText(this._at, `${span(at)} of ${span(state.ends)}`)
+    this._now.disabled = !past
+    const where = past ? "A moment of the past. " : ""
+    setText(this._what, `${where}${number(state.live)} live nodes, ${state.phase}, ${number(state.events)} events so far`)
+    this._slider.setAttribute("aria-valuetext", `${span(at)} after the start`)
+  }
+}
