@@ -44,10 +44,15 @@ class Census:
         """Stop counting this host. It must still have the ID under which it was added."""
         if host.nat is not None:
             return
+        place = self.place(host)
+        del self._hosts[place], self._ids[place]
+
+    def place(self, host: Host) -> int:
+        """Return the place of a host that is counted."""
         place = bisect_left(self._ids, host.id)
         while self._hosts[place] is not host:  # a few may share an ID in a small keyspace
             place += 1
-        del self._hosts[place], self._ids[place]
+        return place
 
     def renamed(self) -> None:
         """A host has another ID: put all in order again."""

@@ -13,6 +13,7 @@ from dhtd.sim.network import Network
 from dhtd.sim.overlay import Member, Metric
 from dhtd.sim.plan import Plan
 from dhtd.sim.population import Population
+from dhtd.sim.spectator import Spectator
 from dhtd.sim.tally import Tally
 
 LOOKUP_LIMIT = 60.0  # seconds that no lookup may take, whatever happens
@@ -52,7 +53,15 @@ class Asked:
 class Questions:
     """The entries of a run, and the lookups under way."""
 
-    def __init__(self, net: Network, plan: Plan, population: Population, tally: Tally, rng: Random) -> None:
+    def __init__(
+        self,
+        net: Network,
+        plan: Plan,
+        population: Population,
+        tally: Tally,
+        rng: Random,
+        spectator: Spectator | None = None,
+    ) -> None:
         self._net = net
         self._plan = plan
         self._population = population
@@ -62,6 +71,7 @@ class Questions:
         self._entered: dict[tuple[Host, Id, int], Entry] = {}  # the same entries
         self._lookups: dict[tuple[Member, Handle], Asked] = {}
         self._names = 0
+        self._spectator = spectator
 
     def __len__(self) -> int:
         """How many lookups are under way."""
@@ -103,30 +113,49 @@ class Questions:
         """Return the acknowledged entries of a machine."""
         return [entry for entry in self._entries if entry.owner is host and entry.is_acknowledged]
 
+    def acknowledged(self) -> list[Entry]:
+        """Return the entries that some node holds, of machines that are up."""
+        return [entry for entry in self._entries if entry.is_acknowledged and entry.owner.alive]
+
     def draw_owner(self) -> Host | None:
         """Draw a machine that is up and has an acknowledged entry."""
-        served = [entry for entry in self._entries if entry.is_acknowledged and entry.owner.alive]
+        served = self.acknowledged()
         return self._rng.choice(served).owner if served else None
 
     # Lookups
 
     def look_up(self, phase: Phase) -> None:
         """Let some honest machine look up a key that it should find."""
-        net, population = self._net, self._population
-        asker = population.draw_honest()
+        asker = self._population.draw_honest()
         entry = self._draw(asker)
         if entry is None:
             self._tally.nothing_to_ask()
             return
+        self.ask(asker, entry, phase)
+
+    def ask(self, asker: Host, entry: Entry, phase: Phase, *, is_wanted: bool = False) -> None:
+        """Let a machine look this entry up. A spectator sees the steps that it wants, or these if they are wanted."""
+        net, population, spectator = self._net, self._population, self._spectator
         nearest: tuple[Id, ...] = ()
         if phase is not Phase.PARTED and not self._plan.eclipse:  # attackers are nearest, and are not to be reached
             nearest = _to_reach(net, entry.key, asker)
         across = phase is Phase.HEALED and population.are_apart(asker, entry.owner)
         net.note(f"looks {net.keyspace.format(entry.key)} up", asker)
-        op = asker.member.commands.lookup(entry.key, asker.clock(net.now))
+        is_traced = spectator is not None and (is_wanted or spectator.wants_steps())
+        op = asker.member.commands.lookup(entry.key, asker.clock(net.now), traced=is_traced)
         self._lookups[asker.member, op] = Asked(entry, nearest, across)
         self._tally.asked += 1
+        if spectator is not None and is_traced:
+            spectator.asked(asker, op, entry.key, entry.owner.endpoint.with_port(entry.port))
         net.schedule.at(net.now + LOOKUP_LIMIT, self._must_be_over, asker.member, op)
+        net.flush(asker)
+
+    def ask_anything(self, asker: Host, key: Id) -> None:
+        """Let a machine look up a key of which nothing is known. It does not count."""
+        net, spectator = self._net, self._spectator
+        assert spectator is not None
+        net.note(f"looks {net.keyspace.format(key)} up", asker)
+        spectator.asked(asker, asker.member.commands.lookup(key, asker.clock(net.now), traced=True), key, None)
         net.flush(asker)
 
     def abandon(self, host: Host) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import log2
 from random import Random
 
@@ -18,6 +19,7 @@ from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants
 from dhtd.sim.chord.overlay import Chord
 from dhtd.sim.eclipse import Eclipse
+from dhtd.sim.hand import Hand
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.sim.places import private, scattered
@@ -27,6 +29,7 @@ from dhtd.sim.power_cuts import PowerCuts
 from dhtd.sim.questions import LOOKUP_LIMIT, Entry, Phase, Questions
 from dhtd.sim.report import Report
 from dhtd.sim.saved import Saved
+from dhtd.sim.spectator import SeenNetwork, Spectator
 from dhtd.sim.tally import Tally
 from dhtd.sim.values import ValueQuestions
 from dhtd.sim.watchers import Watchers
@@ -35,7 +38,7 @@ DOUBLING = 20.0  # seconds in which the network doubles while nodes join one by 
 SETTLING = 60.0  # seconds from the last node's arrival until the network is said to stand
 AWAY = 60.0  # seconds that a machine is away which comes back, in the mean
 JUMP = 7_200.0  # seconds by which a clock jumps at most
-_CHUNK = 500  # hosts brought up in one event of a warm start
+_CHUNK = 4  # hosts brought up in one event of a warm start: few, so that a page that shows it need not wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +58,25 @@ class RunStatus:
 class Simulation:
     """One run of a plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, spectator: Spectator | None = None) -> None:
         plan.check()
         self.plan = plan
         address = scattered if plan.eclipse else private
         overlay = Chord() if plan.overlay == "chord" else None
-        self.net = Network(plan.seed, links=plan.links, policy=plan.policy, address=address, overlay=overlay)
+        kind = Network if spectator is None else partial(SeenNetwork, spectator=spectator)
+        self.net = kind(plan.seed, links=plan.links, policy=plan.policy, address=address, overlay=overlay)
+        self._spectator = spectator
         self.tally = Tally(self.net, plan)
         self._rng = Random(f"plan {plan.seed}")
         self._eclipse = Eclipse(self.net, plan.eclipse, closest=plan.closest, site=plan.site)
         self._population = Population(self.net, plan, self.tally, self._rng)
-        self._questions = Questions(self.net, plan, self._population, self.tally, self._rng)
+        self._questions = Questions(self.net, plan, self._population, self.tally, self._rng, spectator)
+        self.hand = Hand(self.net, self._population, self._questions, self._end, self._plan_end, lambda: self.phase)
         self._power_cuts = PowerCuts(self.net, self._population, self._questions, self._end)
         self._watchers = Watchers(self.net, plan, self._population, self._end, self._rng)
         self._values = ValueQuestions(self.net, plan, self._population, self._end, self._rng)
         self.net.listener = self._heard
-        self._phase = Phase.JOINING
+        self.phase = Phase.JOINING
         self.stands_at = self._plan_start()
         self.ends_at = self.stands_at + plan.duration
         self._plan_rest()
@@ -84,7 +90,7 @@ class Simulation:
     def advance(self, events: int) -> bool:
         """Do so many events; return whether there is more to do. Raise `SimulationFailed` if an invariant breaks."""
         schedule, ends_at = self.net.schedule, self.ends_at
-        with self._located():
+        with self.located():
             for _ in range(events):
                 if schedule.now < ends_at:
                     schedule.step(ends_at)
@@ -95,9 +101,33 @@ class Simulation:
                     return False
         return True
 
+    def go_on(self, events: int, until: float) -> bool:
+        """Do up to so many events up to a time, which may be behind the plan's end; return whether more may be due.
+
+        Raise `SimulationFailed` if an invariant breaks.
+        """
+        step = self.net.schedule.step
+        with self.located():
+            for _ in range(events):
+                if not step(until):
+                    return False
+        return True
+
+    def ask_on(self) -> None:
+        """Go on with lookups behind the plan's end, as often as before it."""
+        if self.plan.lookups:
+            every = (self.ends_at - self.asks_at) / self.plan.lookups
+            self.net.schedule.at(self.ends_at, self._ask_on, every)
+
+    @property
+    def built(self) -> float:
+        """Which part of a warm start is done."""
+        chunks = -(-self.plan.nodes // _CHUNK)
+        return min(1.0, self.net.schedule.events / (2 * chunks))
+
     def check(self) -> None:
         """Look at every node now, as else only the end of a run does. Raise `SimulationFailed`."""
-        with self._located():
+        with self.located():
             self._check_all()
 
     def run(self) -> Report:
@@ -110,7 +140,7 @@ class Simulation:
         """Return how far the run is."""
         tally = self.tally
         return RunStatus(
-            phase=self._phase.value,
+            phase=self.phase.value,
             virtual_s=self.net.now,
             total_s=self.ends_at,
             events=self.net.schedule.events,
@@ -150,7 +180,7 @@ class Simulation:
             at(begin + early + entering * number / plan.entries, questions.enter)
             if plan.eclipse:
                 at(begin + (entering if plan.late else 0.0) + number, self._eclipse.attack, questions.key(number + 1))
-        asking = begin + coming + entering + min(30.0, plan.duration / 10)
+        self.asks_at = asking = begin + coming + entering + min(30.0, plan.duration / 10)
         span = self.ends_at - asking if plan.rush is None else plan.rush
         for number in range(plan.lookups):
             at(asking + span * number / plan.lookups, self._look_up)
@@ -166,7 +196,7 @@ class Simulation:
 
     def _stand(self) -> None:
         """The network stands: what the plan has in store for single nodes begins."""
-        self._phase = Phase.RUNNING
+        self.phase = Phase.RUNNING
         self.tally.begin(self._population.live)
         for host in list(self._population.live):
             self._plan_end(host)
@@ -177,13 +207,19 @@ class Simulation:
         self._values.begin(self.ends_at)
 
     def _heard(self, host: Host, event: Event) -> None:
+        if self._spectator is not None:
+            self._spectator.heard(host, event)
         self._questions.heard(host, event)
         self._power_cuts.heard(host, event)
         self._watchers.heard(host, event)
         self._values.heard(host, event)
 
     def _look_up(self) -> None:
-        self._questions.look_up(self._phase)
+        self._questions.look_up(self.phase)
+
+    def _ask_on(self, every: float) -> None:
+        self._look_up()
+        self.net.schedule.at(self.net.now + every, self._ask_on, every)
 
     # What becomes of nodes
 
@@ -252,13 +288,13 @@ class Simulation:
         halves = self._population.part()
         self.net.note(f"parts into {len(halves[0])} and {len(halves[1])} nodes")
         self.net.partition(halves)
-        self._phase = Phase.PARTED
+        self.phase = Phase.PARTED
 
     def _heal(self) -> None:
         self.net.note("is whole again")
         self.net.heal()
         self.tally.healed_at = self.net.now
-        self._phase = Phase.HEALED
+        self.phase = Phase.HEALED
 
     # Whether all is in order
 
@@ -270,7 +306,7 @@ class Simulation:
                 raise AssertionError(f"{host.endpoint}: {error}") from error
 
     @contextmanager
-    def _located(self) -> Iterator[None]:
+    def located(self) -> Iterator[None]:
         """Add to any failure its seed, and its place in the run."""
         try:
             yield

@@ -15,12 +15,11 @@ from dhtd.sim.network import Network
 def settle(net: Network, hosts: Iterable[Host]) -> None:
     """Let each host know its true neighbours and fingers."""
     census = net.census
-    places = {host: place for place, host in enumerate(census)} if len(census) > 1 else {}
     for host in hosts:
         node, clock = chord_node(host.member), host.clock(net.now)
         neighbours: Neighbourhood = Neighbourhood(None, ())
-        if places:
-            place, length = places[host], min(node.policy.successors, len(census) - 1)
+        if len(census) > 1:
+            place, length = census.place(host), min(node.policy.successors, len(census) - 1)
             after = tuple(census[(place + step) % len(census)].contact for step in range(1, length + 1))
             neighbours = Neighbourhood(census[place - 1].contact, after)
         node.settled(neighbours, _fingers(net, host, neighbours), host.bootstrap, clock)
