@@ -18,7 +18,7 @@ import dhtd
 ROOT = Path(dhtd.__file__).parent
 
 # errors <- core <- wire <- sim; core <- service <- control; core, wire <- config; all of these <- daemon
-# control, config <- api; daemon, api <- testing; all <- cli
+# sim, http <- lab; control, config <- api; daemon, api <- testing; all <- cli
 ALLOWED: dict[str, set[str]] = {
     "dhtd": {"dhtd.errors", "dhtd.api"},
     "dhtd.errors": set(),
@@ -31,11 +31,14 @@ ALLOWED: dict[str, set[str]] = {
     "dhtd.daemon": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.dns": {"dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.http": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service", "dhtd.control", "dhtd.config"},
+    "dhtd.lab": {
+        *("dhtd.errors", "dhtd.core", "dhtd.sim", "dhtd.service", "dhtd.control", "dhtd.config", "dhtd.http"),
+    },
     "dhtd.api": {"dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.testing": {"dhtd.errors", "dhtd.config", "dhtd.daemon", "dhtd.api"},
     "dhtd.cli": {
         *("dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.sim", "dhtd.service", "dhtd.control", "dhtd.config"),
-        *("dhtd.daemon", "dhtd.dns", "dhtd.http", "dhtd.api", "dhtd.testing"),
+        *("dhtd.daemon", "dhtd.dns", "dhtd.http", "dhtd.lab", "dhtd.api", "dhtd.testing"),
     },
 }
 
@@ -293,7 +296,7 @@ def test_the_core_reads_no_clock_and_no_entropy() -> None:
     [
         ("msgpack", {"dhtd.wire"}),
         ("nacl", {"dhtd.wire"}),
-        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.dns", "dhtd.http", "dhtd.cli", "dhtd.testing"}),
+        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.dns", "dhtd.http", "dhtd.lab", "dhtd.cli", "dhtd.testing"}),
         ("hypercorn", {"dhtd.http"}),
         ("starlette", {"dhtd.http"}),
         ("anyio", {"dhtd.api", "dhtd.testing"}),
@@ -470,11 +473,23 @@ def test_the_web_is_waited_for_where_it_serves() -> None:
         module
         for module, imports in IMPORTS.items()
         for found in imports
-        if found.module.startswith("dhtd.http") and found.at_run_time and layer(module) != "dhtd.http"
+        if found.module.startswith("dhtd.http") and found.at_run_time and layer(module) not in {"dhtd.http", "dhtd.lab"}
     }
     assert users == {"dhtd.cli.verbs.start"}
     loaded = loaded_by("import dhtd.cli.verbs.start, dhtd.daemon.app")
     assert {name.partition(".")[0] for name in loaded} & {"hypercorn", "starlette", "anyio", "h11", "h2"} == set()
+
+
+def test_the_lab_is_waited_for_where_somebody_looks() -> None:
+    users = {
+        module
+        for module, imports in IMPORTS.items()
+        for found in imports
+        if found.module.startswith("dhtd.lab") and layer(module) != "dhtd.lab"
+    }
+    assert users == {"dhtd.cli.simulate.view"}
+    loaded = loaded_by("import dhtd.cli.simulate.view, dhtd.cli.simulate.run")
+    assert {name.partition(".")[0] for name in loaded} & {"trio", "hypercorn", "starlette", "h11"} == set()
 
 
 def test_the_dns_door_is_waited_for_where_it_serves() -> None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 ENTRIES_MAX = 1_000  # where nobody says how many: more change no figure, and cost time
 PICTURES = (".png", ".svg")
+VIEW = "--view"
+ADDRESS = "127.0.0.1:8750"
+FOR_VIEWERS: Final = {"duration": 60.0, "lookups": 210}  # lookups begin after 18 s, and five of them come in a second
 
 
 class Row(NamedTuple):
@@ -69,6 +73,15 @@ OPTIONS: Final = (
 )
 
 
+class Simulate(Verb):
+    """The verb. Its option --view may have an address behind it, or none."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        has_none = (word == VIEW and after.startswith("-") for word, after in pairwise([*args, "-"]))
+        spelled = [f"{VIEW}={ADDRESS}" if bare else word for word, bare in zip(args, has_none, strict=True)]
+        return list(super().parse_args(ctx, spelled))
+
+
 @takes([row.parameter for row in OPTIONS])
 def simulate(
     context: typer.Context,
@@ -90,11 +103,26 @@ def simulate(
         str | None,
         typer.Option(metavar="FILE", help="Draw a picture as well, .png or .svg.", autocompletion=complete_file),
     ] = None,
+    view: Annotated[
+        str | None,
+        typer.Option(VIEW, metavar="[ADDRESS]", help=f"Show it in a browser while it runs. [default: {ADDRESS}]"),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a whole network on a virtual clock, under faults. The same seed prints the same figures."""
     if "partition" in given:
         given = {**given, "partition": _span(given["partition"])}
+    json = json or context.obj
+    if view is not None:
+        _check_alone(json=json, plot=plot, stop_at=stop_at)
+        plan = make_plan(scenario, given if scenario is not None else {**FOR_VIEWERS, **given})
+
+        from dhtd.cli.simulate.view import look_at
+
+        found = find_scenario(scenario)
+        heading = "" if found is None else f"{scenario}: {found.summary}"
+        look_at(plan, heading, command(plan, scenario), view)
+        return
     plan = make_plan(scenario, given)
     picture = None if plot is None else check_picture(Path(plot))
     if stop_at is not None:
@@ -109,7 +137,7 @@ def simulate(
         command,
         stop_at=stop_at,
         picture=picture,
-        json=json or context.obj,
+        json=json,
     ).carry_out()
 
 
@@ -180,6 +208,17 @@ def _span(text: str) -> tuple[float, float]:
         raise UsageError(f"--partition {text}: give two times in seconds, such as 600,1800") from None
 
 
+def _check_alone(*, json: bool, plot: str | None, stop_at: int | None) -> None:
+    """Raise `UsageError` for options that are about a run with an end."""
+    for other, is_given, why in (
+        ("--json", json, "a run that is looked at has no end: ask GET /v1/simulation for its figures"),
+        ("--plot", plot is not None, "a run that is looked at is not drawn"),
+        ("--stop-at", stop_at is not None, "a replay stops, and a run that is looked at goes on"),
+    ):
+        if is_given:
+            raise UsageError(f"{VIEW} and {other}: {why}")
+
+
 def _check_stop(stop_at: int, plot: str | None) -> None:
     if stop_at < 1:
         raise UsageError(f"--stop-at {stop_at}: give the number of an event, from 1")
@@ -212,6 +251,6 @@ def register(app: typer.Typer) -> None:
     examples = (
         "dhtd simulate --scenario churn --nodes 300\n"
         "dhtd simulate --nodes 1000 --loss 0.05 --nat 0.2 --plot picture.svg\n"
-        "dhtd simulate --scenario liars --seed 7 --json"
+        "dhtd simulate --view --nodes 10000 --warm"
     )
-    app.command(cls=Verb, epilog=examples)(simulate)
+    app.command(cls=Simulate, epilog=examples)(simulate)
