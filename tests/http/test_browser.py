@@ -5,34 +5,24 @@ Chromium runs without a window, in a namespace with nothing but loopback. It is 
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import trio
 
 from dhtd.http.resources import V1
 from dhtd.service.method import Caller, Emit, Request, Result
 from dhtd.service.watch import WatchRequest
+from tests.http.browsers import DEADLINE, Browser, browser, chromedriver, is_there
 from tests.http.doors import TOKEN, Asked, Place, opened
 from tests.http.test_streams import told
-from tests.mainline.island import island
 from tests.netns.lab import LabError
-
-DEADLINE = 120.0  # seconds; only a hang reaches it
-OPTIONS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        shutil.which("chromium") is None or shutil.which("chromedriver") is None, reason="chromium is not installed"
-    ),
+    pytest.mark.skipif(not is_there(), reason="chromium is not installed"),
 ]
 
 # Runs in a page of the door: keeps what an EventSource is told, and how often it was opened.
@@ -49,67 +39,14 @@ fetch(arguments[0], arguments[1]).then(answer => done(answer.status), () => done
 """
 
 
-class Browser:
-    """One window."""
-
-    def __init__(self, client: httpx.AsyncClient, session: str) -> None:
-        self._client = client
-        self._session = session
-
-    async def _ask(self, what: str, **body: object) -> Any:
-        answer = await self._client.post(f"/session/{self._session}/{what}", json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["value"]
-
-    async def go(self, url: str) -> None:
-        await self._ask("url", url=url)
-
-    async def run(self, script: str, *arguments: object) -> Any:
-        return await self._ask("execute/sync", script=script, args=arguments)
-
-    async def wait_for(self, script: str, *arguments: object) -> Any:
-        """Run a script that calls its last argument when it is done."""
-        return await self._ask("execute/async", script=script, args=arguments)
-
-    async def until(self, condition: str) -> Any:
-        """Wait until an expression is true in the page, and return it."""
-        look = f"const look = () => {{ const is = {condition}; is ? arguments[0](is) : setTimeout(look, 20) }}"
-        return await self.wait_for(f"{look}; look()")
-
-
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[str]:
     """Yield the address of a chromedriver, which shares its namespace with the test."""
-    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-    command = ["chromedriver", "--port=0"]
     try:
-        with (
-            island(),
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-            ) as process,
-        ):
-            assert process.stdout is not None
-            ports = (re.search(r"started successfully on port (\d+)", line) for line in process.stdout)
-            yield "http://127.0.0.1:" + next(found[1] for found in ports if found is not None)
-            process.terminate()
+        with chromedriver(tmp_path) as (address, _):
+            yield address
     except LabError as error:
         pytest.skip(str(error))
-
-
-@asynccontextmanager
-async def browser(driver: str, directory: Path) -> AsyncIterator[Browser]:
-    chrome = {"binary": shutil.which("chromium"), "args": [*OPTIONS, f"--user-data-dir={directory / 'profile'}"]}
-    wanted = {"alwaysMatch": {"goog:chromeOptions": chrome, "timeouts": {"script": int(1_000 * DEADLINE)}}}
-    async with httpx.AsyncClient(base_url=driver, trust_env=False, timeout=DEADLINE) as client:
-        answer = await client.post("/session", json={"capabilities": wanted})
-        assert answer.status_code == 200, answer.text
-        session = answer.json()["value"]["sessionId"]
-        try:
-            yield Browser(client, session)
-        finally:
-            with trio.CancelScope(shield=True):
-                await client.delete(f"/session/{session}")
 
 
 class Watched:
