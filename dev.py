@@ -80,6 +80,7 @@ RUNS = {
     "bench crowding": Tool("tests.bench.crowding", "how often chance passes for a crowd, and a crowd for chance"),
     "bench ring": Tool("tests.bench.ring", "the ring over a service beside uhashring", "bench"),
     "bench http": Tool("tests.bench.http", "lookups by HTTP beside a bare starlette"),
+    "bench page": Tool("tests.bench.page", "frames a second of the page, with 10,000 nodes and 50 lookups a second"),
     "bench followers": Tool("tests.bench.followers", "what clients that follow all events cost"),
     "bench idle": Tool("tests.bench.idle", "what a quiet daemon does"),
     "bench outages": Tool("tests.bench.outages", "how soon an outage is noticed, and how often one is imagined"),
