@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
 from dhtd.errors import BadRequest
 from dhtd.http.app import Paths, Serve
+from dhtd.http.assets import Assets
 from dhtd.http.caller import Streams
 from dhtd.http.event_stream import EVENT_STREAM, EventStream
 from dhtd.http.exchange import JSON, Exchange
@@ -37,6 +39,9 @@ class Site:
             f"{SIMULATION}/kill": {"POST": self._kill_share},
             f"{V1}/events": {"GET": self._events},
         }
+        assets = Assets("simulation")
+        for path, name in assets.paths().items():
+            by_path[path] = {"GET": partial(assets.serve, name=name)}
         self.at = Paths(by_path, f"{SIMULATION} tells how the simulation is").at
 
     # What there is to see

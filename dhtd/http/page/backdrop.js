@@ -5,6 +5,7 @@ import { placeOf } from "./ids.js"
 import { STANDINGS } from "./network.js"
 import { ink } from "./theme.js"
 
+const FONT = "10px ui-monospace, monospace"
 const FINE = 1.6 // pixels; a subtree that is narrower is not drawn
 
 export function paintBackdrop(context, layout, network, chosen) {
@@ -18,7 +19,7 @@ export function paintBackdrop(context, layout, network, chosen) {
 
 function paintRim(context, ring) {
   context.lineWidth = 1
-  context.strokeStyle = ink.line
+  context.strokeStyle = ink.edge
   circle(context, ring.cx, ring.cy, ring.radius)
   context.stroke()
   if (ring.band) {
@@ -27,7 +28,7 @@ function paintRim(context, ring) {
   }
   // The keyspace in sixteenths, with the first digit of the IDs there.
   context.fillStyle = ink.soft
-  context.font = "10px ui-monospace, monospace"
+  context.font = FONT
   context.textAlign = "center"
   context.textBaseline = "middle"
   const inner = ring.radius - ring.band - 16
@@ -46,48 +47,50 @@ function paintRim(context, ring) {
 
 function paintTree(context, tree) {
   context.lineWidth = 1
-  context.strokeStyle = ink.line
+  context.strokeStyle = ink.edge
   context.beginPath()
   for (const fork of tree.forks) {
     const first = tree.x[tree.order[fork.from].slot]
     const last = tree.x[tree.order[fork.to].slot]
-    if (last - first < FINE) continue
+    if (last - first < FINE || fork.depth > tree.depth) continue
     const y = Math.round(tree.down(fork.depth)) + 0.5
     const left = tree._left(fork.left)
     const right = tree._left(fork.right)
-    context.moveTo(left, depthOf(tree, fork.left))
+    context.moveTo(left, tree.isDense && fork.left >= 0 ? y : depthOf(tree, fork.left))
     context.lineTo(left, y)
     context.lineTo(right, y)
-    context.lineTo(right, depthOf(tree, fork.right))
+    context.lineTo(right, tree.isDense && fork.right >= 0 ? y : depthOf(tree, fork.right))
   }
   context.stroke()
   context.fillStyle = ink.soft
-  context.font = "10px ui-monospace, monospace"
+  context.font = FONT
   context.textAlign = "left"
   context.textBaseline = "middle"
   const step = tree.depth > 20 ? 8 : tree.depth > 8 ? 4 : 2
-  for (let depth = 0; depth <= tree.depth; depth += step) context.fillText(String(depth), 4, tree.down(depth))
+  for (let depth = 0; depth <= tree.depth; depth += step) {
+    context.fillText(depth ? String(depth) : "0 bits in common", 4, tree.down(depth) - (depth ? 0 : 12))
+  }
 }
 
 function depthOf(tree, child) {
   if (child < 0) return Math.round(tree.down(tree.forks[-1 - child].depth)) + 0.5
-  return tree.isDense ? tree.down(tree.depth) : tree.base
+  return tree.base
 }
 
 // The ranges of the buckets of one node, outside of the ring or below the leaves.
 function paintBuckets(context, layout, buckets) {
-  context.lineWidth = 3
+  context.lineWidth = 2
   context.textAlign = "center"
   context.textBaseline = "top"
-  context.font = "10px ui-monospace, monospace"
+  context.font = FONT
   buckets.forEach((bucket, number) => {
     const low = placeOf(bucket.low)
     const high = placeOf(bucket.high)
-    context.strokeStyle = number % 2 ? ink.line : ink.faint
+    context.strokeStyle = number % 2 ? ink.edge : ink.faint
     context.beginPath()
     if (layout.kind === "ring") {
       if (high - low < 0.0004) return
-      context.arc(layout.cx, layout.cy, layout.radius + 13, layout.angle(low) + 0.006, layout.angle(high) - 0.006)
+      context.arc(layout.cx, layout.cy, layout.radius + 13, layout.angle(low) + 0.008, layout.angle(high) - 0.008)
       context.stroke()
       return
     }
@@ -132,7 +135,7 @@ function paintNodes(context, layout, network) {
 function paintDense(context, layout) {
   for (const [isDead, colour] of [[false, ink.good], [true, ink.silent]]) {
     context.fillStyle = colour
-    context.globalAlpha = isDead ? 0.8 : 0.5
+    context.globalAlpha = isDead ? 0.8 : Math.min(0.6, Math.max(0.12, (layout.right - layout.left) / layout.order.length))
     for (const node of layout.order) {
       if ((node.standing === "dead") === isDead) context.fillRect(layout.x[node.slot] - 0.5, layout.base - 9, 1, 18)
     }

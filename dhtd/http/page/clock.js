@@ -9,10 +9,13 @@ export class Follow {
     this._offset = null
   }
 
-  // The source says that its time was `theirs` when ours was `ours`. The least delay on the way counts.
+  // The source says that its time was `theirs` when ours was `ours`. What comes late was on its way for longer, so the
+  // earliest counts; a source that falls behind its rate is followed gently, and one that jumps at once.
   told(theirs, ours) {
     const offset = theirs - ours * this.rate
-    if (this._offset === null || offset > this._offset || this._offset - offset > 2 * Math.max(1, this.rate)) this._offset = offset
+    const behind = this._offset === null ? Infinity : this._offset - offset
+    if (behind < 0 || behind > 2 * Math.max(1, this.rate)) this._offset = offset
+    else this._offset -= behind / 10
   }
 
   setRate(rate, ours) {

@@ -20,7 +20,7 @@ export class Figures {
       if (this._sparks[name].length > KEPT) this._sparks[name].shift()
     }
     const rows = figures.in === undefined
-      ? [this._rate("Queries a virtual second", figures.out, "out")]
+      ? [this._rate("Queries of lookups, a virtual second", figures.out, "out")]
       : [this._rate("Queries sent a second", figures.out, "out"), this._rate("Queries taken a second", figures.in, "in")]
     this._host.replaceChildren(
       ...rows, times(figures), standings(network), this._hops(figures, network),

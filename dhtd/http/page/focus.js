@@ -9,6 +9,7 @@ import { ink } from "./theme.js"
 
 const NUMBERED = 40 // queries that have their number beside them
 const bend = [0, 0]
+const written = [] // places of numbers, so that none is written over another
 
 export function paintLookup(stage, network, lookup, at) {
   const { layout, top } = stage
@@ -27,6 +28,7 @@ export function paintLookup(stage, network, lookup, at) {
   top.font = "10px ui-monospace, monospace"
   top.textAlign = "center"
   top.textBaseline = "middle"
+  written.length = 0
   for (const query of lookup.queries) {
     const state = Lookup.stateAt(query, at)
     const to = network.get(query.key)
@@ -128,11 +130,15 @@ function paintAsked(stage, to, query, state, size, isNumbered) {
   } else paintRing(top, x, y, size, colour)
   if (!isNumbered) return
   const out = size + 9
+  const angle = layout.kind === "ring" ? Math.atan2(y - layout.cy, x - layout.cx) : Math.PI / 2
+  const left = x - out * Math.cos(angle)
+  const up = y - out * Math.sin(angle)
+  for (let other = 0; other < written.length; other += 2) {
+    if (Math.abs(written[other] - left) < 11 && Math.abs(written[other + 1] - up) < 10) return
+  }
+  written.push(left, up)
   top.fillStyle = ink.soft
-  if (layout.kind === "ring") {
-    const angle = Math.atan2(y - layout.cy, x - layout.cx)
-    top.fillText(String(query.number), x - out * Math.cos(angle), y - out * Math.sin(angle))
-  } else top.fillText(String(query.number), x, y - out)
+  top.fillText(String(query.number), left, up)
 }
 
 function paintRing(top, x, y, radius, colour) {

@@ -24,7 +24,7 @@ import { byId, count, number, setText } from "./words.js"
 import { World } from "./world.js"
 
 const DELAY = 0.4 // seconds that pictures are behind the events
-const WIDE = 1_100 // pixels of the map from which both pictures have room
+const WIDE = 780 // pixels of the map from which both pictures have room
 
 const kind = document.documentElement.dataset.source
 const network = new Network()
@@ -41,6 +41,7 @@ const stages = [new Ring(), new Tree()].map(layout => new Stage(map.querySelecto
 const figures = new Figures(byId("figures-body"), () => (network.isRing ? 2 : 4.4))
 const player = new Player(network, lookup => {
   recent.mark(lookup)
+  map.toggleAttribute("data-replay", lookup !== null)
   for (const stage of stages) stage.wipe()
   if (lookup) source.remember(lookup)
 })
@@ -186,7 +187,7 @@ async function begin(reason) {
     return
   }
   about()
-  if (kind === "simulation") world ??= new World(byId("world"), source, attempt)
+  if (kind === "simulation") world ??= new World(byId("world"), source)
 }
 
 startTheme(byId("theme"), () => {

@@ -50,7 +50,8 @@ export class Recent {
 function note(lookup) {
   const { summary } = lookup
   const parts = [purposes[lookup.purpose] ?? lookup.purpose]
-  if (summary) {
+  if (summary?.hops === null) parts.push("cut short: its node is gone")
+  else if (summary) {
     parts.push(count(summary.hops, "hop"), `${number(summary.responses)} of ${number(summary.queries)} answered`)
     if (summary.found === false) parts.push("not found")
   }

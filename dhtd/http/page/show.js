@@ -45,6 +45,7 @@ export class Show {
     const { layout, top } = stage
     const { x, y } = layout
     const bend = this._bend
+    const strength = Math.max(0.16, Math.min(0.65, 1.3 / Math.sqrt(this._active.length))) // fainter where there are many
     for (const lookup of this._active) {
       const at = 1000 * (shown - lookup.begun)
       const from = this._network.get(lookup.from)
@@ -61,7 +62,7 @@ export class Show {
         layout.bend(x0, y0, x1, y1, bend, from.id, to.id)
         if (query.ended !== null && at >= query.ended) {
           query.drawn |= stage.bit
-          stage.trail(x0, y0, bend[0], bend[1], x1, y1, ink[COLOURS[state]])
+          stage.trail(x0, y0, bend[0], bend[1], x1, y1, ink[COLOURS[state]], strength)
           continue
         }
         const way = Lookup.wayAt(query, at)

@@ -1,7 +1,7 @@
 // The source of a simulated network: all of its nodes, what happens among them, and its virtual time.
 
 import { Feed, Problem } from "./api.js"
-import { count, span } from "./words.js"
+import { count } from "./words.js"
 
 const DEAD_FOR = 10 // virtual seconds for which a dead node is shown
 const AHEAD = 10 // virtual seconds of the past that are fetched at once
@@ -23,7 +23,7 @@ export class Simulation {
     this._has(await this.api.ask("v1/simulation"))
     await this._readNodes()
     this.feed = new Feed("v1/events", null, {
-      events: events => { if (!this.past) this._take(events) },
+      events: events => this._take(this.past ? events.filter(event => event.kind === "state") : events),
       connected: is => this._connected(is),
     })
   }
@@ -35,17 +35,22 @@ export class Simulation {
   about() {
     const { state } = this
     const names = { kademlia: "Kademlia", chord: "Chord" }
-    return `simulated ${names[state.overlay] ?? state.overlay}, seed ${state.seed} · ${state.phase} · ${state.command}`
+    return `simulated ${names[state.overlay] ?? state.overlay} · ${state.command}`
   }
 
   figures() {
     const { state } = this
     const hops = Object.fromEntries(Object.entries(state.hops ?? {}))
+    if (state.p50_ms === null) return { ...this._measured(), out: state.queries_s ?? null, asked: state.asked, found: state.found }
     const ended = Object.values(hops).reduce((sum, many) => sum + many, 0)
     return {
       out: state.queries_s ?? null, asked: state.asked, found: state.found,
       p50: state.p50_ms ?? null, p99: state.p99_ms ?? null, hops, count: ended, what: "lookups of this run",
     }
+  }
+
+  _measured() {
+    return { ...this.recorder.measured(), what: "lookups that were shown here" }
   }
 
   // The moment that the pictures show; null for the one that the events tell.
@@ -70,6 +75,9 @@ export class Simulation {
   async describe(node) {
     const told = await this.api.ask(`v1/simulation/nodes/${node.key}`)
     this._asking = told.live ? node.key : null
+    this.network.mark("own", told.own ?? [])
+    this.network.mark("held", (told.held ?? []).map(each => each.id))
+    if (!told.live) return { facts: [], links: [], successors: [], buckets: [] }
     const facts = []
     const links = told.contacts ? told.contacts.map(each => each.n) : told.fingers
     if (told.contacts) facts.push(["contacts", String(told.contacts.length)])
@@ -89,6 +97,13 @@ export class Simulation {
       ["Kill it", () => this.kill(node)],
       ["Look up from here", () => this._from(node)],
     ]
+  }
+
+  async _from(node) {
+    await this._try(async () => {
+      this._asking = node.key
+      await this.lookUp("")
+    })
   }
 
   async kill(node) {
@@ -123,7 +138,8 @@ export class Simulation {
       this.recorder.clear()
       this.network.clear()
       await this._readNodes(at)
-      this.past = { at, since: performance.now(), rate: this._isStill ? 0 : 1, until: at }
+      this.past = { at, since: performance.now(), rate: this.past?.rate ?? 1, until: at }
+      this._later = []
       await this._readPast(from)
     })
   }
@@ -161,7 +177,7 @@ export class Simulation {
       const told = await this.api.ask(`v1/simulation/happenings?from=${from}&to=${until}`)
       if (!this.past) return
       this._take(told.events.filter(event => event.kind.startsWith("lookup")))
-      this._later = told.events.filter(event => event.kind.startsWith("node") && event.at > shown)
+      this._later.push(...told.events.filter(event => event.kind.startsWith("node") && event.at > from))
       const last = told.events[told.events.length - 1]
       this.past = { ...this.past, at: shown, since: performance.now(), until: told.cut && last ? last.at : until }
     } finally {
@@ -195,10 +211,10 @@ export class Simulation {
     this.state = state
     this.network.isRing = state.overlay === "chord"
     this.network.size = state.live
-    this.tell.time(state.now, state.running && typeof state.speed === "number" ? state.speed : undefined)
+    this.tell.time(state.now, state.running ? state.reached || state.speed : 0)
     this.tell.figures()
     this.tell.changed()
-    if (state.failed) this.tell.problem(state.failed)
+    if (state.failed) this.tell.problem(`${state.failed.message}. To see it again: ${state.failed.replay}`)
   }
 
   async _readNodes(at) {
@@ -206,7 +222,7 @@ export class Simulation {
     const there = new Set()
     for (const [n, id, endpoint, isLive, held] of told.nodes) {
       there.add(n)
-      this.network.put(n, { id, endpoint, standing: isLive ? "live" : "dead", held })
+      this.network.put(n, { id, endpoint, standing: isLive ? "live" : "dead", held: held ?? 0 })
     }
     for (const node of this.network.all()) if (!there.has(node.key)) this.network.drop(node.key)
     this.tell.changed()
@@ -232,8 +248,11 @@ export class Simulation {
           this._down(event.n, event.at)
           break
         case "state":
-          this._has(event)
-          this._bury(event.now)
+          if (this.past) this.state = event
+          else {
+            this._has(event)
+            this._bury(event.now)
+          }
           break
         case "counted":
         case "missed":
@@ -260,9 +279,5 @@ export class Simulation {
     for (const node of this.network.all()) {
       if (node.standing === "dead" && now - (node.died ?? 0) > DEAD_FOR) this.network.drop(node.key)
     }
-  }
-
-  since() {
-    return span(Math.max(0, this.state.now - this.state.kept_from))
   }
 }

@@ -83,11 +83,11 @@ export class Stage {
     this.trails.globalAlpha = 1
   }
 
-  trail(x0, y0, cx, cy, x1, y1, colour) {
+  trail(x0, y0, cx, cy, x1, y1, colour, strength) {
     this._left = FADED
     this.trails.strokeStyle = colour
     this.trails.lineWidth = 1
-    this.trails.globalAlpha = 0.65
+    this.trails.globalAlpha = strength
     this.trails.beginPath()
     this.trails.moveTo(x0, y0)
     this.trails.quadraticCurveTo(cx, cy, x1, y1)

@@ -1,7 +1,7 @@
 // Dark and light: as the system says, until the switch says otherwise. Canvases take their colours from the CSS.
 
 const NAMES = [
-  "bg", "panel", "line", "ink", "soft", "faint", "query", "answer", "slow", "silent", "target", "good", "heard",
+  "bg", "panel", "line", "ink", "soft", "faint", "query", "answer", "slow", "silent", "target", "good", "heard", "edge",
 ]
 const KEPT = "dhtd-theme"
 

@@ -34,7 +34,9 @@ export class Tree {
       this.y[node.slot] = this.base
     })
     this.forks = forksOf(this.order)
-    this.depth = this.forks.reduce((most, fork) => Math.max(most, fork.depth), 0) + 1
+    // Of thousands of nodes, a few part much deeper than the rest; the picture is for the rest.
+    const deepest = this.forks.reduce((most, fork) => Math.max(most, fork.depth), 0) + 1
+    this.depth = this.isDense ? Math.min(deepest, Math.ceil(Math.log2(count)) + 1) : deepest
     for (const fork of this.forks) fork.x = (this._left(fork.left) + this._left(fork.right)) / 2
   }
 
@@ -48,7 +50,7 @@ export class Tree {
   }
 
   down(depth) {
-    return this.top + ((this.base - this.top) * depth) / Math.max(4, this.depth)
+    return this.top + ((this.base - this.top) * Math.min(depth, this.depth)) / Math.max(4, this.depth)
   }
 
   // A point for an ID, so far below the leaves.

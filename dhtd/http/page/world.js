@@ -5,9 +5,8 @@ import { make, number, setText, span } from "./words.js"
 const SPEEDS = [["0", "paused"], ["0.01", "1/100"], ["0.1", "1/10"], ["1", "as in life"], ["10", "10 ×"], ["100", "100 ×"], ["max", "as fast as it goes"]]
 
 export class World {
-  constructor(host, source, attempt) {
+  constructor(host, source) {
     this._source = source
-    this._attempt = attempt
     this._isDragged = false
     this._keptUpAt = 0
     host.hidden = false
@@ -72,7 +71,9 @@ export class World {
     setText(this._at, `${span(at)} of ${span(state.ends)}`)
     this._now.disabled = !past
     const where = past ? "A moment of the past. " : ""
-    setText(this._what, `${where}${number(state.live)} live nodes, ${state.phase}, ${number(state.events)} events so far`)
+    const how = state.goal === null ? "" : `on the way to ${span(state.goal)}, `
+    const pace = state.running ? `${how}${number(Number(state.reached.toPrecision(2)))} s in a real one` : "standing still"
+    setText(this._what, `${where}${number(state.live)} live nodes, ${state.phase}, ${pace}`)
     this._slider.setAttribute("aria-valuetext", `${span(at)} after the start`)
   }
 }
