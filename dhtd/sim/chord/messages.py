@@ -17,6 +17,13 @@ class Copy(NamedTuple):
     lease: int  # seconds that are left
 
 
+class Place(NamedTuple):
+    """Where a record stands: under a key, by its endpoint."""
+
+    key: Id
+    endpoint: Endpoint
+
+
 # Requests
 
 
@@ -59,6 +66,17 @@ class Hold(NamedTuple):
     copies: tuple[Copy, ...]
 
 
+class Compare(NamedTuple):
+    """My keys begin after `start`. If you hold other records under them than I, tell me yours, from those `after` on.
+
+    The digest of mine is the exclusive or of their hashes, so their order does not matter.
+    """
+
+    start: Id
+    digest: bytes
+    after: Place | None
+
+
 class Leave(NamedTuple):
     """I leave the ring. These were my neighbours."""
 
@@ -98,14 +116,21 @@ class Values(NamedTuple):
     more: bool
 
 
+class Copies(NamedTuple):
+    """Records that I hold; there may be `more` than fit into a datagram."""
+
+    copies: tuple[Copy, ...]
+    more: bool
+
+
 class NotMine(NamedTuple):
     """The key is not mine. It may be my predecessor's. Without one, I cannot tell now."""
 
     predecessor: Contact | None
 
 
-Request = Ping | Find | Neighbours | Notify | Get | Store | Hold | Leave
-Result = Yes | Route | Neighbourhood | Values | NotMine
+Request = Ping | Find | Neighbours | Notify | Get | Store | Hold | Leave | Compare
+Result = Yes | Route | Neighbourhood | Values | NotMine | Copies
 
 
 class Message(NamedTuple):

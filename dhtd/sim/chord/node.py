@@ -13,10 +13,11 @@ from dhtd.core.messages import Contact
 from dhtd.core.querying.requester import Transmit
 from dhtd.errors import WireError
 from dhtd.sim.chord.circle import Circle
+from dhtd.sim.chord.comparer import Comparer
 from dhtd.sim.chord.fingers import Fingers
 from dhtd.sim.chord.fixer import Fixer
 from dhtd.sim.chord.lookups import Lookups
-from dhtd.sim.chord.messages import Leave, Message, Neighbourhood, NotMine, Result, Route, Values, Yes
+from dhtd.sim.chord.messages import Copies, Leave, Message, Neighbourhood, NotMine, Result, Route, Values, Yes
 from dhtd.sim.chord.policy import ChordPolicy
 from dhtd.sim.chord.publisher import Publisher
 from dhtd.sim.chord.replicator import Replicator
@@ -30,7 +31,7 @@ from dhtd.sim.chord.stabiliser import Stabiliser
 from dhtd.sim.chord.standing import TRANSITIONS, Standing
 from dhtd.sim.chord.wire import SESSION_SIZE, ChordWire
 
-_RESULTS = (Yes, Route, Neighbourhood, Values, NotMine)
+_RESULTS = (Yes, Route, Neighbourhood, Values, NotMine, Copies)
 _LEAVING = 15.0  # seconds that the hand-over at a leave may take
 DEFAULT = ChordPolicy()
 
@@ -60,6 +61,7 @@ class ChordNode:
         self.replicator = replicator = Replicator(ring, shelf, requester, policy, room // wire.size_of_copy())
         endpoint_size = 1 + len(own.endpoint)
         self.server = server = Server(ring, fingers, shelf, replicator, policy, room // endpoint_size)
+        self._comparer = Comparer(ring, shelf, self.replicator, requester, server.keep, policy)
         self._searches = searches = Searches(ring, requester, policy, server.route, server.values)
         self._stabiliser = Stabiliser(ring, requester, policy, rng, now)
         self._fixer = Fixer(ring, fingers, searches, policy, rng, now)
@@ -170,6 +172,7 @@ class ChordNode:
         if self._stabiliser.due_at <= now:
             self._stabiliser.begin(now)
             self.replicator.push(now)
+            self._comparer.begin(now)
         if self._seeker.due_at <= now:
             self._seeker.begin(now)
         if self._fixer.due_at <= now:
@@ -261,6 +264,7 @@ class ChordNode:
     def _settle(self, now: float) -> None:
         """Draw the consequences of a change in the ring."""
         self.replicator.settle(now)
+        self._comparer.settle(now)
         match self.standing:
             case Standing.ALONE | Standing.SEEKING if self.ring.head is not None:
                 self._go(Standing.JOINED)

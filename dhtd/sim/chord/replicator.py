@@ -14,7 +14,7 @@ What is on its way to a node is sent again until it is acknowledged, or the node
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from math import floor
 
 from dhtd.core.endpoint import Endpoint
@@ -24,7 +24,7 @@ from dhtd.sim.chord.messages import Copy, Hold, Result
 from dhtd.sim.chord.policy import ChordPolicy
 from dhtd.sim.chord.requester import Query, Requester
 from dhtd.sim.chord.ring import Ring
-from dhtd.sim.chord.shelf import Place, Shelf
+from dhtd.sim.chord.shelf import LEAST, Place, Shelf
 
 
 class _Target:
@@ -48,7 +48,7 @@ class Replicator:
         self._shelf = shelf
         self._requester = requester
         self._policy = policy
-        self._batch = batch  # records in one datagram
+        self.batch = batch  # records in one datagram
         self._targets: dict[Endpoint, _Target] = {}
         self._low: Id | None = None  # where our keys begin; None: the whole circle is ours
         self._seen: tuple[Contact | None, tuple[Contact, ...]] = (None, ())
@@ -58,6 +58,11 @@ class Replicator:
     def is_ours(self, key: Id) -> bool:
         """Whether we see to the replicas of this key."""
         return self._low is None or self._ring.circle.is_in(key, self._low, self._ring.own.id)
+
+    def owes(self, contact: Contact) -> bool:
+        """Whether some copies are on their way to a node."""
+        target = self._targets.get(contact.endpoint)
+        return target is not None and bool(target.pending)
 
     @property
     def pending(self) -> int:
@@ -115,6 +120,12 @@ class Replicator:
         self._predecessor_session = (contact, session)
         if known is not None and known[0] == contact == self._ring.predecessor and known[1] != session:
             self._remind(contact)
+            self.push(now)
+
+    def complete(self, contact: Contact, held: Container[Place], now: float) -> None:
+        """Give a successor what it lacks of ours, by what it has told us that it holds."""
+        if contact in self._ring.successors[: self._policy.replicas - 1]:
+            self._add(contact, [place for place in self._ours() if place not in held])
             self.push(now)
 
     def hand_all_to(self, contact: Contact, now: float) -> None:
@@ -186,13 +197,13 @@ class Replicator:
             if belongs is not is_for_good:
                 continue  # that is for the next datagram
             record = self._shelf.at(place, now)
-            if record is None or record[2] < 1.0:  # it has expired, or is about to
+            if record is None or record[2] < LEAST:  # it has expired, or is about to
                 del target.pending[place]
                 continue
             key, endpoint, left = record
             copies.append(Copy(key, endpoint, floor(left)))
             target.sent.append(place)
-            if len(copies) == self._batch:
+            if len(copies) == self.batch:
                 break
         if copies:
             target.is_busy = True

@@ -6,6 +6,8 @@ from typing import assert_never
 
 from dhtd.core.ids import Id, Keyspace
 from dhtd.sim.chord.messages import (
+    Compare,
+    Copies,
     Find,
     Get,
     Hold,
@@ -30,7 +32,7 @@ _DIGITS = 8  # of an ID, and of a transaction
 def told(keyspace: Keyspace, message: Message) -> str:
     """Return a message in words."""
     body = message.body
-    if isinstance(body, Yes | Route | Neighbourhood | Values | NotMine):
+    if isinstance(body, Yes | Route | Neighbourhood | Values | NotMine | Copies):
         said = f"answers {_answered(keyspace, body)}"
     else:
         said = f"asks {_asked(keyspace, body)}"
@@ -47,6 +49,8 @@ def _asked(keyspace: Keyspace, request: Request) -> str:
             return f"get {_short(keyspace, key)}"
         case Store(key, port, lease):
             return f"store {_short(keyspace, key)} port {port} for {lease} s"
+        case Compare(start):
+            return f"compare, from {_short(keyspace, start)}"
         case Hold(_, copies):
             return f"hold, records: {len(copies)}"
         case _:
@@ -65,6 +69,8 @@ def _answered(keyspace: Keyspace, result: Result) -> str:
             return f"{before} is before it, successors: {len(successors)}"
         case Values(endpoints, more):
             return f"endpoints: {len(endpoints)}{', and there are more' if more else ''}"
+        case Copies(copies, more):
+            return f"records: {len(copies)}{', and there are more' if more else ''}"
         case NotMine(predecessor):
             return "not mine" if predecessor is None else f"not mine, ask {_short(keyspace, predecessor.id)}"
         case _:

@@ -7,8 +7,10 @@ from typing import assert_never
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
+from dhtd.sim.chord.comparer import compared
 from dhtd.sim.chord.fingers import Fingers
 from dhtd.sim.chord.messages import (
+    Compare,
     Copy,
     Find,
     Get,
@@ -74,6 +76,8 @@ class Server:
                 for copy in copies:
                     self.keep(copy, now, is_for_good=is_yours)
                 return Yes()
+            case Compare():
+                return compared(self._ring.circle, self._shelf, asker.id, request, self._replicator.batch, now)
             case Leave(predecessor, successors):
                 self._left(asker, predecessor, successors, now)
                 return Yes()

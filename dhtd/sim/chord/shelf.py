@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
+from dhtd.sim.chord.circle import Circle
+
+LEAST: Final = 1.0  # seconds that are left of a lease, so that a record is handed on
 
 Place = tuple[bytes, Endpoint]  # of a record: its packed key, and the endpoint
 
@@ -42,6 +46,20 @@ class Shelf:
     def under(self, key: Id, now: float) -> tuple[Endpoint, ...]:
         """Return the endpoints under a key, in the order in which they came."""
         return tuple(endpoint for endpoint, until in self._held.get(packed(key), {}).items() if until > now)
+
+    def within(self, circle: Circle, start: Id, end: Id, now: float) -> list[tuple[Id, Endpoint, float]]:
+        """Return the records under keys after `start`, up to `end`: key, endpoint and seconds left, clockwise.
+
+        What is about to expire is not worth a word.
+        """
+        found = [
+            (self._keys[name], endpoint, until - now)
+            for name, held in self._held.items()
+            if circle.is_in(self._keys[name], start, end)
+            for endpoint, until in held.items()
+            if until - now >= LEAST
+        ]
+        return sorted(found, key=lambda record: (circle.distance(record[0], start), record[1]))
 
     def sweep(self, now: float) -> None:
         """Drop what has expired."""

@@ -18,6 +18,8 @@ from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.errors import InvalidId, WireError
 from dhtd.sim.chord.messages import (
+    Compare,
+    Copies,
     Copy,
     Find,
     Get,
@@ -29,6 +31,7 @@ from dhtd.sim.chord.messages import (
     Notify,
     NotMine,
     Ping,
+    Place,
     Request,
     Result,
     Route,
@@ -42,9 +45,10 @@ T = TypeVar("T")
 MAGIC: Final = b"CRD\x01"
 TID_SIZE: Final = 4
 SESSION_SIZE: Final = 4
+DIGEST_SIZE: Final = 8
 
-_REQUESTS: Final = (Ping, Find, Neighbours, Notify, Get, Store, Hold, Leave)
-_RESULTS: Final = (Yes, Route, Neighbourhood, Values, NotMine)
+_REQUESTS: Final = (Ping, Find, Neighbours, Notify, Get, Store, Hold, Leave, Compare)
+_RESULTS: Final = (Yes, Route, Neighbourhood, Values, NotMine, Copies)
 _TYPES: Final = {kind: bytes((number,)) for number, kind in enumerate(_REQUESTS)} | {
     kind: bytes((0x80 | number,)) for number, kind in enumerate(_RESULTS)
 }
@@ -100,6 +104,11 @@ class ChordWire:
                 return self._id(key) + port.to_bytes(2, "big") + lease.to_bytes(4, "big")
             case Hold(is_yours, copies):
                 return bytes((is_yours,)) + _list([self._copy(copy) for copy in copies])
+            case Copies(copies, more):
+                return bytes((more,)) + _list([self._copy(copy) for copy in copies])
+            case Compare(start, digest, after):
+                places = [] if after is None else [self._id(after.key) + _endpoint(after.endpoint)]
+                return self._id(start) + digest + _list(places)
             case Leave(predecessor, successors) | Neighbourhood(predecessor, successors):
                 return self._contacts(() if predecessor is None else (predecessor,)) + self._contacts(successors)
             case Route(is_last, contacts, beyond):
@@ -190,12 +199,16 @@ class _Reader:
         """Return a list. Each member takes a byte at least, so a short datagram cannot make it long."""
         return tuple(member() for _ in range(self.number(2)))
 
-    def maybe_contact(self) -> Contact | None:
-        """Return the only contact of a list, if it has one."""
-        contacts = self.list(self.contact)
-        if len(contacts) > 1:
-            raise WireError("a node has one predecessor")
-        return contacts[0] if contacts else None
+    def place(self) -> Place:
+        """Return the place of a record."""
+        return Place(self.id(), self.endpoint())
+
+    def maybe(self, member: Callable[[], T]) -> T | None:
+        """Return the only member of a list, if it has one."""
+        members = self.list(member)
+        if len(members) > 1:
+            raise WireError("a list that has one member at most has more")
+        return members[0] if members else None
 
 
 def _read(kind: type[Request | Result], reader: _Reader) -> Request | Result:
@@ -208,17 +221,22 @@ def _read(kind: type[Request | Result], reader: _Reader) -> Request | Result:
     if kind is Hold:
         is_yours = reader.flag()
         return Hold(is_yours, reader.list(reader.copy))
+    if kind is Compare:
+        return Compare(reader.id(), reader.take(DIGEST_SIZE), reader.maybe(reader.place))
+    if kind is Copies:
+        more = reader.flag()
+        return Copies(reader.list(reader.copy), more)
     if kind is Leave:
-        return Leave(reader.maybe_contact(), reader.list(reader.contact))
+        return Leave(reader.maybe(reader.contact), reader.list(reader.contact))
     if kind is Neighbourhood:
-        return Neighbourhood(reader.maybe_contact(), reader.list(reader.contact))
+        return Neighbourhood(reader.maybe(reader.contact), reader.list(reader.contact))
     if kind is Route:
         return Route(reader.flag(), reader.list(reader.contact), reader.list(reader.contact))
     if kind is Values:
         more = reader.flag()
         return Values(reader.list(reader.endpoint), more)
     if kind is NotMine:
-        return NotMine(reader.maybe_contact())
+        return NotMine(reader.maybe(reader.contact))
     return _BARE[kind]
 
 

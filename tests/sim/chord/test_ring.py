@@ -78,6 +78,7 @@ def test_graceful_leaves_lose_no_key() -> None:
         leave(net, host)
         net.run_for(2)
     assert len(net.live) == 1
+    heals(net, records)
     finds_all(net, records)
 
 

@@ -20,6 +20,8 @@ BODIES: tuple[m.Request | m.Result, ...] = (
     *(m.Ping(), m.Neighbours(), m.Notify(), m.Yes(), m.Find(Id(7)), m.Get(Id(8)), m.Store(Id(9), 80, 60)),
     *(m.Hold(True, (m.Copy(Id(1), HERE.endpoint, 30),)), m.Leave(HERE, (THERE,)), m.Leave(None, ())),
     *(m.Route(False, (HERE, THERE), (HERE,)), m.Route(True, (THERE,)), m.Neighbourhood(THERE, (HERE, THERE))),
+    *(m.Compare(Id(7), b"digested", None), m.Compare(Id(7), b"digested", m.Place(Id(8), THERE.endpoint))),
+    *(m.Copies((m.Copy(Id(1), HERE.endpoint, 30),), True), m.Copies((), False)),
     *(m.Values((HERE.endpoint, THERE.endpoint), True), m.NotMine(HERE), m.NotMine(None)),
 )
 
