@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from dhtd.core.ids import Id, Keyspace, closest
+from dhtd.core.ids import Id, Keyspace
 from dhtd.sim.host import Host
 
 
@@ -17,7 +17,6 @@ class Census:
     """Hosts by ID."""
 
     def __init__(self, keyspace: Keyspace) -> None:
-        self._bits = keyspace.bits
         self._hosts: list[Host] = []
         self._ids: list[Id] = []  # theirs: a search among them calls nothing in Python
 
@@ -63,23 +62,33 @@ class Census:
         """Return the places of the hosts with IDs from `low` to `high`, both included."""
         return range(bisect_left(self._ids, low), bisect_left(self._ids, high + 1))
 
+    def halves(self, places: range, id: Id, free: int) -> tuple[range, range]:
+        """Part `places` of hosts that share all but the last `free` + 1 bits with `id`.
+
+        The first part are those that share one bit more.
+        """
+        middle = bisect_left(self._ids, (id >> free | 1) << free, places.start, places.stop)
+        lower, upper = range(places.start, middle), range(middle, places.stop)
+        return (upper, lower) if id >> free & 1 else (lower, upper)
+
     def successor(self, key: Id) -> Host:
         """Return the host at `key`, or the first one clockwise after it."""
         return self._hosts[bisect_left(self._ids, key) % len(self._hosts)]
 
     def closest(self, target: Id, count: int) -> list[Host]:
         """Return up to `count` hosts, nearest to `target` first."""
-        if len(self._hosts) <= 2 * count:
-            return closest(self._hosts, target, count)
-        free = self._bits  # how many low bits may differ from the target's
-        places = range(len(self._hosts))
-        while free:
-            low = target >> (free - 1) << (free - 1)
-            half = self.between(low, low | (1 << (free - 1)) - 1)
-            if len(half) < count:
-                break
-            free, places = free - 1, half
-        return closest(self._hosts[places.start : places.stop], target, count)
+        ids, hosts = self._ids, self._hosts
+        if len(hosts) <= 2 * count:
+            near = range(len(hosts))
+        else:
+            # The bits in which an ID differs from the target are the more, the farther it is in the order of the IDs.
+            # So the nearest `count` are among those with no more such bits than the `count` nearest in that order.
+            place = bisect_left(ids, target)
+            around = ids[max(0, place - count) : place + count]
+            free = sorted([(id ^ target).bit_length() for id in around])[count - 1]
+            low = target >> free << free
+            near = self.between(low, low | (1 << free) - 1)
+        return [hosts[place] for place in sorted(near, key=lambda place: ids[place] ^ target)[:count]]
 
 
 def _id(host: Host) -> Id:

@@ -56,12 +56,9 @@ def _acquaintances(net: Network, host: Host) -> Iterator[list[Host]]:
     census, k = net.census, net.policy.k
     places = range(len(census))
     for free in range(net.codec.traits.keyspace.bits - 1, -1, -1):
-        low = host.id >> free << free
-        own = census.between(low, low | (1 << free) - 1)
+        own, others = census.halves(places, host.id, free)
         if len(own) <= 2 * k:
             break
-        sibling = low ^ 1 << free
-        others = census.between(sibling, sibling | (1 << free) - 1)
         yield [census[place] for place in (others if len(others) <= k else net.rng.sample(others, k))]
         places = own
     yield [census[place] for place in places]
