@@ -84,7 +84,10 @@ class Stage:
             return False
         events = self._slices.events
         before, begun = self._net.schedule.events, perf_counter()
+        goal = self._pace.goal
         until = self._pace.until(self._real(), self._net.now)
+        if self._pace.goal is not goal:
+            self._state_at = -inf  # people wait for it
         more = False
         with self._playing():
             more = self.simulation.go_on(events, until)
@@ -112,7 +115,7 @@ class Stage:
             times = "once" if self._touched == 1 else f"{self._touched} times"
             replay = f"{replay}  # not the same run: hands were laid on this one, {times}"
         self._failed = {"message": str(failed), "replay": replay, "story": list(story.tell(self._net))}
-        self._state_at = 0.0
+        self._state_at = -inf
 
     # What there is to see
 
@@ -288,5 +291,5 @@ class Stage:
             self.simulation.hand.kill(host)
 
     def _changed(self) -> None:
-        self._state_at = 0.0
+        self._state_at = -inf
         self._wake.set()
