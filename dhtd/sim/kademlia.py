@@ -77,6 +77,16 @@ class Kademlia:
         """Return the routing table."""
         return list(_node(member).state.table)
 
+    def say_goodbye(self, member: Member, now: float) -> None:
+        """Have the holders of its entries drop them. Others that it holds entries for are told nothing."""
+        node = _node(member)
+        node.watching.own.end_all(now)
+        node.publisher.heartbeats.say_goodbye(0, now)
+
+    def has_gone(self, member: Member) -> bool:
+        """Whether all holders have answered, or are given up."""
+        return not _node(member).publisher.heartbeats.is_saying_goodbye
+
     def renewals(self, member: Member) -> int:
         """Return how many renewals have arrived."""
         return _node(member).counters.queries_received[METHODS[Renew]]

@@ -253,7 +253,7 @@ class Network:
 
     def delete(self, host: Host, key: Id, port: int | None = None) -> Withdrawn:
         """Delete the entry of `key` at `host`, until it is withdrawn. It must be there."""
-        op, ports = host.node.commands.delete(key, port, self.now)
+        op, ports = host.member.commands.delete(key, port, self.now)
         assert ports
         return self.finish(host, op, Withdrawn)
 

@@ -26,6 +26,8 @@ class Commands(Protocol):
 
     def enter(self, key: Id, port: int, now: float) -> Handle: ...
 
+    def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]: ...
+
 
 class Member(Protocol):
     """A node, driven from outside."""
@@ -88,6 +90,14 @@ class Overlay(Protocol):
 
     def contacts(self, member: Member) -> Sequence[Contact]:
         """Return its routing table."""
+        ...
+
+    def say_goodbye(self, member: Member, now: float) -> None:
+        """Have a member that is to stop tell those that hold its entries, or for which it holds some."""
+        ...
+
+    def has_gone(self, member: Member) -> bool:
+        """Whether all has been said."""
         ...
 
     def renewals(self, member: Member) -> int:

@@ -44,6 +44,7 @@ class Plan:
     churn: float | None = None  # the mean length of a session: then the machine goes, and another comes
     pareto: bool = False  # sessions of a Pareto distribution (shape 2), most short and some very long; else exponential
     returning: float = 0.0  # the part of machines that come back from their state file a minute later instead
+    goodbyes: float = 0.0  # the part of machines that go for good and say goodbye first: their entries are withdrawn
     jumps: float = 0.0  # the part of clocks that jump ahead by up to two hours, once
     restart: float | None = None  # when all nodes are killed and started again from their state files, at once
     cut: tuple[float, float] | None = None  # from when to when half of the machines with entries lose their power
@@ -90,6 +91,7 @@ class Plan:
         _within("--nat", self.nat, 0, 0.95)
         _within("--liars", self.liars, 0, 0.95)
         _within("--returning", self.returning, 0, 1)
+        _within("--goodbyes", self.goodbyes, 0, 1)
         _within("--jumps", self.jumps, 0, 1)
         _within("--eclipse", self.eclipse, 0, ECLIPSE_MAX)
         if self.overlay not in OVERLAYS:

@@ -19,6 +19,7 @@ from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants
 from dhtd.sim.chord.overlay import Chord
 from dhtd.sim.eclipse import Eclipse
+from dhtd.sim.goodbyes import Goodbyes
 from dhtd.sim.hand import Hand
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
@@ -70,6 +71,7 @@ class Simulation:
         self._rng = Random(f"plan {plan.seed}")
         self._eclipse = Eclipse(self.net, plan.eclipse, closest=plan.closest, site=plan.site)
         self._population = Population(self.net, plan, self.tally, self._rng)
+        self._goodbyes = Goodbyes(self.net, self._population.forget)
         self._questions = Questions(self.net, plan, self._population, self.tally, self._rng, spectator)
         self.hand = Hand(self.net, self._population, self._questions, self._end, self._plan_end, lambda: self.phase)
         self._power_cuts = PowerCuts(self.net, self._population, self._questions, self._end)
@@ -240,7 +242,11 @@ class Simulation:
             saved = self.net.kill(host)
             self.net.schedule.at(self.net.now + self._rng.expovariate(1 / AWAY), self._return, host, saved)
             return
-        self._end(host, "stops for good")
+        if self.plan.goodbyes and self._rng.random() < self.plan.goodbyes:
+            self._goes(host, "says goodbye")
+            self._goodbyes.begin(host)
+        else:
+            self._end(host, "stops for good")
         self._plan_end(population.arrive())
         self._questions.replace_those_of(host)
 

@@ -60,6 +60,7 @@ OPTIONS: Final = (
     Row("churn", float, "Seconds in the mean until a machine leaves.", "SESSION_S"),
     Row("pareto", bool, "Most sessions short, some very long: Pareto, not exponential."),
     Row("returning", float, "Share of leaving machines that come back, from the state file.", "P"),
+    Row("goodbyes", float, "Share of machines that leave for good and say goodbye.", "P"),
     Row("nat", float, "Share of nodes behind NAT: they can ask, but not be asked.", "P"),
     Row("liars", float, "Share of nodes that lie.", "P"),
     Row("jumps", float, "Share of nodes with a clock that jumps once.", "P"),
@@ -159,7 +160,7 @@ def make_plan(name: str | None, given: Mapping[str, Any]) -> Plan:
             changed.setdefault("lookups", max(1, nodes * base.lookups // base.nodes))
     plan = Plan(**changed) if scenario is None else scenario.vary(**changed)
     plan.check()
-    for field in ("pareto", "returning"):
+    for field in ("pareto", "returning", "goodbyes"):
         if field in given and plan.churn is None:
             raise UsageError(f"--{field} is about machines that leave: give --churn as well")
     for field in ("closest", "late", "site"):

@@ -15,19 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from math import floor
 
-from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 from dhtd.sim.chord.circle import Circle
-from dhtd.sim.chord.messages import Compare, Copies, Copy, Place, Result, Yes
+from dhtd.sim.chord.messages import Compare, Copies, Copy, Mark, Result, Yes
 from dhtd.sim.chord.policy import ChordPolicy
 from dhtd.sim.chord.replicator import Replicator
 from dhtd.sim.chord.requester import Query, Requester
 from dhtd.sim.chord.ring import Ring
-from dhtd.sim.chord.shelf import Shelf
-from dhtd.sim.chord.wire import DIGEST_SIZE
+from dhtd.sim.chord.shelf import Place, Shelf
+from dhtd.sim.chord.wire import DIGEST_SIZE, STAMP_SIZE
 
 Keep = Callable[[Copy, float], None]
 
@@ -55,7 +53,7 @@ class Comparer:
         self._successors: tuple[Contact, ...] = ()
         self._open: dict[Contact, None] = {}  # successors that are to be compared with
         self._is_busy = False
-        self._told: set[tuple[bytes, Endpoint]] = set()  # what the successor that is being asked holds
+        self._told: dict[Place, int] = {}  # what the successor that is being asked holds, and the stamps of that
         self._turn = 0
 
     def begin(self, now: float) -> None:
@@ -100,10 +98,10 @@ class Comparer:
         if isinstance(result, Copies):
             for copy in result.copies:
                 self._keep(copy, now)
-            self._told.update((packed(copy.key), copy.endpoint) for copy in result.copies)
+            self._told.update({(packed(copy.key), copy.endpoint): copy.stamp for copy in result.copies})
             if result.more and result.copies:
                 last = result.copies[-1]
-                self._ask(query.contact, request.start, Place(last.key, last.endpoint), now)
+                self._ask(query.contact, request.start, Mark(last.key, last.endpoint), now)
                 return
             self._replicator.complete(query.contact, self._told, now)
         if request.start == self._start:
@@ -122,10 +120,10 @@ class Comparer:
         circle, own = self._ring.circle, self._ring.own.id
         return self._start is None or circle.distance(own, start) > circle.distance(own, self._start)
 
-    def _ask(self, contact: Contact, start: Id, after: Place | None, now: float) -> None:
+    def _ask(self, contact: Contact, start: Id, after: Mark | None, now: float) -> None:
         self._is_busy = True
         if after is None:
-            self._told = set()
+            self._told = {}
         held = self._shelf.within(self._ring.circle, start, self._ring.own.id, now)
         request = Compare(start, _digest(held), after)
         self._requester.ask(contact.endpoint, contact.id, request, self, now, attempts=self._policy.attempts)
@@ -139,13 +137,14 @@ def compared(circle: Circle, shelf: Shelf, asker: Id, request: Compare, room: in
         return Yes()
     if after is not None:
         last = circle.distance(after.key, start), after.endpoint
-        held = [(key, endpoint, left) for key, endpoint, left in held if (circle.distance(key, start), endpoint) > last]
-    copies = tuple(Copy(key, endpoint, floor(left)) for key, endpoint, left in held[:room])
-    return Copies(copies, more=len(held) > room)
+        held = [copy for copy in held if (circle.distance(copy.key, start), copy.endpoint) > last]
+    return Copies(tuple(held[:room]), more=len(held) > room)
 
 
-def _digest(held: Iterable[tuple[Id, Endpoint, float]]) -> bytes:
+def _digest(held: Iterable[Copy]) -> bytes:
+    """Return the exclusive or of their hashes. Leases are left out: they differ by the way that they came."""
     total = 0
-    for key, endpoint, _ in held:
-        total ^= int.from_bytes(blake2b(packed(key) + endpoint, digest_size=DIGEST_SIZE).digest(), "big")
+    for copy in held:
+        each = packed(copy.key) + copy.endpoint + copy.stamp.to_bytes(STAMP_SIZE, "big")
+        total ^= int.from_bytes(blake2b(each, digest_size=DIGEST_SIZE).digest(), "big")
     return total.to_bytes(DIGEST_SIZE, "big")

@@ -10,15 +10,17 @@ from dhtd.core.messages import Contact
 
 
 class Copy(NamedTuple):
-    """A record on its way to another holder: a machine serves a key."""
+    """A record on its way to another holder: a machine serves a key, or has withdrawn what it said of that."""
 
     key: Id
     endpoint: Endpoint
     lease: int  # seconds that are left
+    stamp: int  # when the machine has said it, in microseconds: of two records of a place, the later one is right
+    is_withdrawn: bool = False
 
 
-class Place(NamedTuple):
-    """Where a record stands: under a key, by its endpoint."""
+class Mark(NamedTuple):
+    """How far a list of records was told: up to that of an endpoint, under a key."""
 
     key: Id
     endpoint: Endpoint
@@ -52,11 +54,16 @@ class Get(NamedTuple):
 
 
 class Store(NamedTuple):
-    """I serve this key on a port, for a lease of so many seconds."""
+    """I serve this key on a port, for a lease of so many seconds; or I have withdrawn that, and nobody holds it then.
+
+    A withdrawal is held as long as any copy of the record might be.
+    """
 
     key: Id
     port: int
     lease: int
+    stamp: int
+    is_withdrawn: bool = False
 
 
 class Hold(NamedTuple):
@@ -74,7 +81,7 @@ class Compare(NamedTuple):
 
     start: Id
     digest: bytes
-    after: Place | None
+    after: Mark | None
 
 
 class Leave(NamedTuple):

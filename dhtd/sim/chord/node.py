@@ -59,11 +59,11 @@ class ChordNode:
         self._requester = requester = Requester(own, self._session, wire, policy, rng, self)
         room = policy.datagram_max - wire.overhead() - 3
         self.replicator = replicator = Replicator(ring, shelf, requester, policy, room // wire.size_of_copy())
+        self._stabiliser = stabiliser = Stabiliser(ring, requester, policy, rng, now)
         endpoint_size = 1 + len(own.endpoint)
-        self.server = server = Server(ring, fingers, shelf, replicator, policy, room // endpoint_size)
+        self.server = server = Server(ring, fingers, shelf, replicator, policy, room // endpoint_size, stabiliser.doubt)
         self._comparer = Comparer(ring, shelf, self.replicator, requester, server.keep, policy)
         self._searches = searches = Searches(ring, requester, policy, server.route, server.values)
-        self._stabiliser = Stabiliser(ring, requester, policy, rng, now)
         self._fixer = Fixer(ring, fingers, searches, policy, rng, now)
         self._seeker = Seeker(ring, fingers, searches, self._stabiliser.consider, policy, rng, now)
         tell = self._events.append
@@ -77,7 +77,7 @@ class ChordNode:
 
     @property
     def commands(self) -> ChordNode:
-        """What the owner of the node may ask of it: `lookup` and `enter`."""
+        """What the owner of the node may ask of it: `lookup`, `enter` and `delete`."""
         return self
 
     # Commands
@@ -133,14 +133,22 @@ class ChordNode:
         self._settle(now)
         return op
 
+    def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]:
+        """Serve `key` no more, on this port or on any. If that were some ports, it ends with `Withdrawn`."""
+        op = self._handle()
+        ports = self.publisher.delete(key, port, op, now)
+        self._settle(now)
+        return op, ports
+
     def leave(self, now: float) -> None:
-        """Hand all records over, then tell the neighbours, and answer nobody any more: then the node has left."""
+        """Hand all records over and end the withdrawals, tell the neighbours, and answer nobody any more."""
         head = self.ring.head
         if head is None:
             self._go(Standing.LEFT)
             return
         self._go(Standing.LEAVING)
         self._leave_at = now + _LEAVING
+        self.publisher.forget_all()
         self.replicator.hand_all_to(head, now)
         self._settle(now)
 
@@ -281,14 +289,14 @@ class ChordNode:
             case Standing.SEEKING if self.ring.predecessor is not None:
                 self._stabiliser.hurry(now)
             case Standing.LEAVING if self._leave_at is not None:
-                if now >= self._leave_at or not self.replicator.pending:
+                if now >= self._leave_at or not (self.replicator.pending or self.publisher.entries):
                     self._say_goodbye(now)
             case _:
                 pass
 
     @property
     def _may_publish(self) -> bool:
-        return self.server.has_joined and self.standing is not Standing.LEAVING
+        return self.server.has_joined
 
     def _handle(self) -> Handle:
         self._handles += 1

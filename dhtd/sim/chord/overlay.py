@@ -13,6 +13,7 @@ from dhtd.errors import WireError
 from dhtd.sim.chord import sayings
 from dhtd.sim.chord.node import DEFAULT, ChordNode
 from dhtd.sim.chord.policy import ChordPolicy
+from dhtd.sim.chord.standing import Standing
 from dhtd.sim.chord.wire import ChordWire
 from dhtd.sim.overlay import Member, Metric, Sizes
 from dhtd.sim.saved import Saved
@@ -38,7 +39,11 @@ class Chord:
     def save(self, member: Member, clock: float, late: float) -> Saved:
         """Return the node's state file: its contacts and own entries. What it holds for others, others hold as well."""
         node = chord_node(member)
-        own = tuple(RecordKey.of(entry.key, Peer.on(entry.port)) for entry in node.publisher.entries.values())
+        own = tuple(
+            RecordKey.of(entry.key, Peer.on(entry.port))
+            for entry in node.publisher.entries.values()
+            if not entry.is_withdrawn
+        )
         contacts = dict.fromkeys((*node.fingers.contacts, *node.ring.lost.values()))
         return Saved(node.own_id, tuple(contacts), own, held=())
 
@@ -52,6 +57,16 @@ class Chord:
     def contacts(self, member: Member) -> Sequence[Contact]:
         """Return the distinct fingers and successors."""
         return chord_node(member).fingers.contacts
+
+    def say_goodbye(self, member: Member, now: float) -> None:
+        """Withdraw what the node has entered, hand over what it holds, and leave the ring."""
+        node = chord_node(member)
+        node.publisher.delete_all(now)
+        node.leave(now)
+
+    def has_gone(self, member: Member) -> bool:
+        """Whether it has left."""
+        return chord_node(member).standing is Standing.LEFT
 
     def renewals(self, member: Member) -> int:
         """Return how many stores have arrived: each is a renewal, or the first one."""

@@ -1,54 +1,40 @@
-"""Own entries: each is stored at the successor of its key, and renewed there before its lease runs out."""
+"""Own entries: each is stored at the successor of its key, and renewed there before its lease runs out.
+
+An entry is withdrawn in the same way: the successor of its key is told, and tells the other holders. It is tried until
+a node has taken it, or no copy can be left.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 from math import ceil
 
-from dhtd.core.events import Event, Handle, Published, Republished
-from dhtd.core.ids import Id, packed
+from dhtd.core.events import Event, Handle, Published, Republished, Withdrawn
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.timers import Timers
 from dhtd.sim.chord.messages import NotMine, Result, Store, Yes
+from dhtd.sim.chord.own_entry import EntryState, OwnEntry
 from dhtd.sim.chord.policy import ChordPolicy
 from dhtd.sim.chord.requester import Query, Requester
 from dhtd.sim.chord.ring import Ring
 from dhtd.sim.chord.search import Search
 from dhtd.sim.chord.searches import Searches
 
-
-class EntryState(Enum):
-    """How far an own entry is. A failure leads back to WANTED."""
-
-    WANTED = auto()  # to be looked up, when its turn comes
-    SOUGHT = auto()  # the successor of its key is being looked up
-    OFFERED = auto()  # a node was asked to store it
-    HELD = auto()  # a node has stored it, and is asked again when a renewal is due
-
-
 _FAILURES = 5  # in a row, until the command that has entered the key ends with no replica
 _REFERRALS = 4  # that are followed, from a node that is not responsible to its predecessor
 
 
-class OwnEntry:
-    """A key that this machine serves on a port."""
+class _Withdrawal:
+    """A command that withdraws the entries of a key, on some ports."""
 
-    __slots__ = ("failures", "holder", "key", "op", "port", "referrals", "state")
+    __slots__ = ("key", "left", "ports", "silent")
 
-    def __init__(self, key: Id, port: int, op: Handle | None) -> None:
+    def __init__(self, key: Id, ports: list[int], left: int) -> None:
         self.key = key
-        self.port = port
-        self.op = op  # the command that waits for its first publication
-        self.state = EntryState.WANTED
-        self.holder: Contact | None = None
-        self.referrals = 0
-        self.failures = 0  # in a row
-
-    @property
-    def name(self) -> bytes:
-        """What it is found by."""
-        return packed(self.key) + self.port.to_bytes(2, "big")
+        self.ports = ports
+        self.left = left  # that are not withdrawn yet
+        self.silent = 0  # that no node has taken
 
 
 class Publisher:
@@ -59,11 +45,11 @@ class Publisher:
         ring: Ring,
         requester: Requester,
         searches: Searches,
-        store: Callable[[Id, int, int, float], None],
+        store: Callable[[Store, float], None],
         tell: Callable[[Event], None],
         policy: ChordPolicy,
     ) -> None:
-        """`store` keeps an entry at this node itself: key, port, lease and time."""
+        """`store` keeps an entry at this node itself."""
         self._ring = ring
         self._requester = requester
         self._searches = searches
@@ -72,6 +58,7 @@ class Publisher:
         self._policy = policy
         self.entries: dict[bytes, OwnEntry] = {}
         self._timers: Timers[bytes] = Timers()
+        self._withdrawals: dict[Handle, _Withdrawal] = {}
         self._sought = 0
 
     @property
@@ -86,9 +73,41 @@ class Publisher:
 
     def enter(self, key: Id, port: int, op: Handle | None, now: float) -> None:
         """Serve a key from now on."""
-        entry = OwnEntry(key, port, op)
+        entry = OwnEntry(key, port, op, now)
+        before = self.entries.get(entry.name)
+        if before is not None:
+            entry.stamp = max(entry.stamp, before.stamp + 1)
+            self._ended(before)  # what it waits for is overtaken
         self.entries[entry.name] = entry
         self._timers.set(entry.name, now)
+
+    def delete(self, key: Id, port: int | None, op: Handle, now: float) -> list[int]:
+        """Serve a key no more, on this port or on any; return the ports. With any, it ends with `Withdrawn`."""
+        entries = [
+            entry
+            for entry in self.entries.values()
+            if entry.key == key and port in (None, entry.port) and not entry.is_withdrawn
+        ]
+        ports = [entry.port for entry in entries]
+        if ports:
+            self._withdrawals[op] = _Withdrawal(key, ports, len(ports))
+        for entry in entries:
+            self._withdraw(entry, op, now)
+        return ports
+
+    def delete_all(self, now: float) -> None:
+        """Serve nothing more: this machine stops."""
+        for entry in list(self.entries.values()):
+            if not entry.is_withdrawn:
+                self._withdraw(entry, None, now)
+
+    def forget_all(self) -> None:
+        """Renew nothing more. Withdrawals go on."""
+        for name, entry in list(self.entries.items()):
+            if not entry.is_withdrawn:
+                self._timers.cancel(name)
+                del self.entries[name]
+                self._ended(entry)
 
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is due."""
@@ -110,13 +129,29 @@ class Publisher:
     def found(self, entry: OwnEntry, search: Search, now: float) -> None:
         """The successor of an entry's key is found, or nobody knows it now."""
         self._sought -= 1
+        if self.entries.get(entry.name) is not entry:
+            return
         if search.holders:
             self._offer(entry, search.holders[0], now)
         else:
             self._failed(entry, now)
 
+    def overtakes(self, entry: OwnEntry, query: Query, now: float) -> bool:
+        """Whether an entry was withdrawn or replaced after a node was asked to store it. A withdrawal goes on."""
+        request = query.request
+        assert isinstance(request, Store)
+        if self.entries.get(entry.name) is not entry:
+            return True
+        if request.is_withdrawn == entry.is_withdrawn:
+            return False
+        self._offer(entry, query.contact, now)
+        return True
+
     def stored(self, entry: OwnEntry, holder: Contact, now: float) -> None:
-        """A node has stored an entry."""
+        """A node has stored an entry, or its withdrawal."""
+        if entry.is_withdrawn:
+            self._gone(entry)
+            return
         is_news = entry.op is not None or entry.holder != holder
         entry.state, entry.holder, entry.referrals = EntryState.HELD, holder, 0
         entry.failures = 0
@@ -139,19 +174,58 @@ class Publisher:
 
     def _offer(self, entry: OwnEntry, holder: Contact, now: float) -> None:
         entry.state = EntryState.OFFERED
+        # A withdrawal outlasts all copies of the record.
+        lease = max(self.lease, ceil(entry.lasts_until - now)) if entry.is_withdrawn else self.lease
+        entry.lasts_until = max(entry.lasts_until, now + lease)
+        store = Store(entry.key, entry.port, lease, entry.stamp, entry.is_withdrawn)
         if holder == self._ring.own:
-            self._store(entry.key, entry.port, self.lease, now)
+            self._store(store, now)
             self.stored(entry, holder, now)
         else:
-            request = Store(entry.key, entry.port, self.lease)
-            listener = _Placing(self, entry)
-            self._requester.ask(holder.endpoint, holder.id, request, listener, now, attempts=2)
+            self._requester.ask(holder.endpoint, holder.id, store, _Placing(self, entry), now, attempts=2)
+
+    def _withdraw(self, entry: OwnEntry, op: Handle | None, now: float) -> None:
+        self._ended(entry)
+        entry.withdraw(op, now)
+        if entry.lasts_until <= now:
+            self._gone(entry)  # nobody was ever asked to store it, or no copy is left
+        elif entry.state in (EntryState.HELD, EntryState.WANTED):
+            self._timers.set(entry.name, now)
+
+    def _gone(self, entry: OwnEntry, silent: int = 0) -> None:
+        self._timers.cancel(entry.name)
+        del self.entries[entry.name]
+        self._withdrawn(entry, silent)
+
+    def _withdrawn(self, entry: OwnEntry, silent: int) -> None:
+        if entry.op is None:
+            return
+        op, entry.op = entry.op, None
+        withdrawal = self._withdrawals[op]
+        withdrawal.left -= 1
+        withdrawal.silent += silent
+        if not withdrawal.left:
+            del self._withdrawals[op]
+            ports, silent = tuple(withdrawal.ports), withdrawal.silent
+            self._tell(Withdrawn(op, withdrawal.key, ports, len(ports) - silent, silent))
+
+    def _ended(self, entry: OwnEntry) -> None:
+        """Tell a command that still waits for this entry that nothing more comes of it."""
+        if entry.op is None:
+            return
+        if entry.is_withdrawn:
+            self._withdrawn(entry, silent=1)
+        else:
+            self._done(entry, ())
 
     def _failed(self, entry: OwnEntry, now: float, *, at_once: bool = False) -> None:
         entry.state, entry.holder = EntryState.WANTED, None
+        if entry.is_withdrawn and entry.lasts_until <= now:
+            self._gone(entry, silent=1)
+            return
         self._timers.set(entry.name, now if at_once else now + self._policy.retry)
         entry.failures += 1
-        if entry.op is not None and entry.failures == _FAILURES:
+        if entry.op is not None and entry.failures == _FAILURES and not entry.is_withdrawn:
             self._done(entry, ())
 
     def _done(self, entry: OwnEntry, replicas: tuple[Contact, ...]) -> None:
@@ -178,6 +252,8 @@ class _Placing:
 
     def answered(self, query: Query, result: Result, now: float) -> None:
         """The node has stored it, or not."""
+        if self._publisher.overtakes(self._entry, query, now):
+            return
         if isinstance(result, Yes):
             self._publisher.stored(self._entry, query.contact, now)
         else:
@@ -185,4 +261,5 @@ class _Placing:
 
     def silent(self, query: Query, now: float) -> None:
         """It does not answer."""
-        self._publisher.silent(self._entry, now)
+        if not self._publisher.overtakes(self._entry, query, now):
+            self._publisher.silent(self._entry, now)

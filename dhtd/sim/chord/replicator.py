@@ -14,8 +14,7 @@ What is on its way to a node is sent again until it is acknowledged, or the node
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from math import floor
+from collections.abc import Iterable, Mapping
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
@@ -24,20 +23,29 @@ from dhtd.sim.chord.messages import Copy, Hold, Result
 from dhtd.sim.chord.policy import ChordPolicy
 from dhtd.sim.chord.requester import Query, Requester
 from dhtd.sim.chord.ring import Ring
-from dhtd.sim.chord.shelf import LEAST, Place, Shelf
+from dhtd.sim.chord.shelf import Place, Shelf
 
 
 class _Target:
     """A node that is to hold records."""
 
-    __slots__ = ("contact", "is_busy", "pending", "sent", "session")
+    __slots__ = ("contact", "hold", "pending", "sent", "session")
 
     def __init__(self, contact: Contact) -> None:
         self.contact = contact
         self.pending: dict[Place, bool] = {}  # whether each is there for good: it, or a node before it, is responsible
-        self.sent: list[Place] = []
-        self.is_busy = False
+        self.sent: dict[Place, bool] = {}  # what is in flight; none if nothing is
+        self.hold: Hold | None = None  # the request that has it
         self.session: bytes | None = None  # None: not heard yet
+
+    def want(self, place: Place, *, is_for_good: bool) -> None:
+        """A copy of this record is to go there."""
+        self.pending[place] = is_for_good or self.pending.get(place, False)
+
+    @property
+    def copies(self) -> int:
+        """How many copies it has not acknowledged."""
+        return len(self.pending) + len(self.sent)
 
 
 class Replicator:
@@ -62,12 +70,12 @@ class Replicator:
     def owes(self, contact: Contact) -> bool:
         """Whether some copies are on their way to a node."""
         target = self._targets.get(contact.endpoint)
-        return target is not None and bool(target.pending)
+        return target is not None and target.copies > 0
 
     @property
     def pending(self) -> int:
         """How many copies are on their way."""
-        return sum(len(target.pending) for target in self._targets.values())
+        return sum(target.copies for target in self._targets.values())
 
     def settle(self, now: float) -> None:
         """Look whether the ring has changed; to be called after any input."""
@@ -122,10 +130,11 @@ class Replicator:
             self._remind(contact)
             self.push(now)
 
-    def complete(self, contact: Contact, held: Container[Place], now: float) -> None:
-        """Give a successor what it lacks of ours, by what it has told us that it holds."""
+    def complete(self, contact: Contact, held: Mapping[Place, int], now: float) -> None:
+        """Give a successor what it lacks of ours. It has told us what it holds: the stamp of each record."""
         if contact in self._ring.successors[: self._policy.replicas - 1]:
-            self._add(contact, [place for place in self._ours() if place not in held])
+            ours = ((place, self._shelf.at(place, now)) for place in self._ours())
+            self._add(contact, [place for place, copy in ours if copy is not None and held.get(place, -1) < copy.stamp])
             self.push(now)
 
     def hand_all_to(self, contact: Contact, now: float) -> None:
@@ -136,23 +145,23 @@ class Replicator:
     def push(self, now: float) -> None:
         """Send what is on its way to nodes that have acknowledged the last batch."""
         for target in list(self._targets.values()):
-            if not target.is_busy and target.pending:
+            if not target.sent and target.pending:
                 self._send(target, now)
 
     def answered(self, query: Query, result: Result, now: float) -> None:
         """A batch has arrived."""
         target = self._targets.get(query.endpoint)
-        if target is not None and target.is_busy:
-            target.is_busy = False
-            for place in target.sent:
-                target.pending.pop(place, None)
+        if target is not None and target.hold is query.request:
+            target.sent = {}
             self.push(now)
 
     def silent(self, query: Query, now: float) -> None:
         """A batch has not. The next round tries it again, if the node is still there."""
         target = self._targets.get(query.endpoint)
-        if target is not None:
-            target.is_busy = False
+        if target is not None and target.hold is query.request:
+            sent, target.sent = target.sent, {}
+            for place, is_for_good in sent.items():
+                target.want(place, is_for_good=is_for_good)
 
     def _predecessor_is(self, predecessor: Contact) -> None:
         circle, own, low = self._ring.circle, self._ring.own.id, self._low
@@ -187,28 +196,23 @@ class Replicator:
         if target is None or target.contact != contact:
             target = self._targets[contact.endpoint] = _Target(contact)
         for place in places:
-            target.pending[place] = is_for_good or target.pending.get(place, False)
+            target.want(place, is_for_good=is_for_good)
 
     def _send(self, target: _Target, now: float) -> None:
         copies: list[Copy] = []
-        target.sent = []
         is_for_good = next(iter(target.pending.values()))
         for place, belongs in list(target.pending.items()):
             if belongs is not is_for_good:
                 continue  # that is for the next datagram
-            record = self._shelf.at(place, now)
-            if record is None or record[2] < LEAST:  # it has expired, or is about to
+            copy = self._shelf.at(place, now)
+            if copy is None:  # it has expired, or is about to
                 del target.pending[place]
                 continue
-            key, endpoint, left = record
-            copies.append(Copy(key, endpoint, floor(left)))
-            target.sent.append(place)
+            copies.append(copy)
+            target.sent[place] = target.pending.pop(place)
             if len(copies) == self.batch:
                 break
         if copies:
-            target.is_busy = True
-            contact = target.contact
+            contact, target.hold = target.contact, Hold(is_for_good, tuple(copies))
             attempts = self._policy.attempts
-            self._requester.ask(
-                contact.endpoint, contact.id, Hold(is_for_good, tuple(copies)), self, now, attempts=attempts
-            )
+            self._requester.ask(contact.endpoint, contact.id, target.hold, self, now, attempts=attempts)

@@ -47,7 +47,9 @@ def _asked(keyspace: Keyspace, request: Request) -> str:
             return f"find {_short(keyspace, key)}"
         case Get(key):
             return f"get {_short(keyspace, key)}"
-        case Store(key, port, lease):
+        case Store(key, port, lease, _, is_withdrawn):
+            if is_withdrawn:
+                return f"withdraw {_short(keyspace, key)} port {port}"
             return f"store {_short(keyspace, key)} port {port} for {lease} s"
         case Compare(start):
             return f"compare, from {_short(keyspace, start)}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
-from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 from dhtd.sim.chord.comparer import compared
 from dhtd.sim.chord.fingers import Fingers
@@ -33,21 +33,28 @@ from dhtd.sim.chord.replicator import Replicator
 from dhtd.sim.chord.ring import Ring
 from dhtd.sim.chord.shelf import Shelf
 
-_NEWS = 1.0  # seconds by which a lease must be longer to be news to the replicas
-
 
 class Server:
     """Answers requests, from what the parts of the node know."""
 
     def __init__(
-        self, ring: Ring, fingers: Fingers, shelf: Shelf, replicator: Replicator, policy: ChordPolicy, room: int
+        self,
+        ring: Ring,
+        fingers: Fingers,
+        shelf: Shelf,
+        replicator: Replicator,
+        policy: ChordPolicy,
+        room: int,
+        doubt: Callable[[float], None],
     ) -> None:
+        """`room` is how many endpoints go into a datagram. `doubt` is told when somebody is sent to our predecessor."""
         self._ring = ring
         self._fingers = fingers
         self._shelf = shelf
         self._replicator = replicator
         self._policy = policy
-        self._room = room  # endpoints in one datagram
+        self._room = room
+        self._doubt = doubt
         self.has_joined = False  # until then, this node cannot say who is the successor of what
         self.stores = 0  # that have come
 
@@ -66,11 +73,12 @@ class Server:
                 return Yes()
             case Get(key):
                 return self.values(key, now)
-            case Store(key, port, lease):
+            case Store(key, port, lease, stamp, is_withdrawn):
                 self.stores += 1
                 if not self._ring.owns(key):
+                    self._doubt(now)
                     return NotMine(self._ring.predecessor)
-                self.keep(Copy(key, asker.endpoint.with_port(port), lease), now)
+                self.keep(Copy(key, asker.endpoint.with_port(port), lease, stamp, is_withdrawn), now)
                 return Yes()
             case Hold(is_yours, copies):
                 for copy in copies:
@@ -106,16 +114,13 @@ class Server:
 
     def keep(self, copy: Copy, now: float, *, is_for_good: bool = True) -> None:
         """Hold a record. What is new, or has a new lease, is the business of others, too."""
-        before = self._shelf.until(copy.key, copy.endpoint)
-        until = now + copy.lease
-        place = self._shelf.put(copy.key, copy.endpoint, until)
-        if before is None or until > before + _NEWS:
-            self._replicator.changed(copy.key, place, now, is_for_good=is_for_good)
+        if self._shelf.put(copy, now):
+            self._replicator.changed(copy.key, (packed(copy.key), copy.endpoint), now, is_for_good=is_for_good)
 
-    def keep_own(self, key: Id, port: int, lease: int, now: float) -> None:
-        """Hold an entry of this machine."""
-        endpoint: Endpoint = self._ring.own.endpoint.with_port(port)
-        self.keep(Copy(key, endpoint, lease), now)
+    def keep_own(self, store: Store, now: float) -> None:
+        """Hold an entry of this machine, or its withdrawal."""
+        endpoint = self._ring.own.endpoint.with_port(store.port)
+        self.keep(Copy(store.key, endpoint, store.lease, store.stamp, store.is_withdrawn), now)
 
     def _left(self, leaver: Contact, predecessor: Contact | None, successors: tuple[Contact, ...], now: float) -> None:
         ring = self._ring

@@ -1,17 +1,32 @@
-"""The records that a node holds: machines that serve keys, each for a lease."""
+"""The records that a node holds: machines that serve keys, each for a lease.
+
+A machine that withdraws a record leaves a withdrawal in its place. That keeps late copies out until their leases are
+over.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from math import floor
+from typing import Final, NamedTuple
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
 from dhtd.sim.chord.circle import Circle
+from dhtd.sim.chord.messages import Copy
 
 LEAST: Final = 1.0  # seconds that are left of a lease, so that a record is handed on
+_NEWS: Final = 1.0  # seconds by which a lease must be longer to be news to other holders
 
 Place = tuple[bytes, Endpoint]  # of a record: its packed key, and the endpoint
+
+
+class _Record(NamedTuple):
+    """What stands at a place."""
+
+    until: float
+    stamp: int
+    is_withdrawn: bool
 
 
 class Shelf:
@@ -19,52 +34,49 @@ class Shelf:
 
     def __init__(self) -> None:
         self._keys: dict[bytes, Id] = {}
-        self._held: dict[bytes, dict[Endpoint, float]] = {}  # until when
+        self._held: dict[bytes, dict[Endpoint, _Record]] = {}
 
     def __len__(self) -> int:
-        """How many records there are."""
-        return sum(map(len, self._held.values()))
+        """How many records there are, without the withdrawn ones."""
+        return sum(not record.is_withdrawn for held in self._held.values() for record in held.values())
 
-    def put(self, key: Id, endpoint: Endpoint, until: float) -> Place:
-        """Hold a record until then, or longer if it is held for longer already; return its place."""
-        name = packed(key)
-        self._keys[name] = key
+    def put(self, copy: Copy, now: float) -> bool:
+        """Hold a record, unless a later one is there; return whether it is new, withdrawn now, or has a new lease."""
+        name = packed(copy.key)
+        self._keys[name] = copy.key
         held = self._held.setdefault(name, {})
-        held[endpoint] = max(held.get(endpoint, until), until)
-        return name, endpoint
+        record, known = _Record(now + copy.lease, copy.stamp, copy.is_withdrawn), held.get(copy.endpoint)
+        if known is not None and (record.stamp, record.until) <= (known.stamp, known.until):
+            return False
+        held[copy.endpoint] = record
+        return known is None or record.stamp > known.stamp or record.until > known.until + _NEWS
 
-    def until(self, key: Id, endpoint: Endpoint) -> float | None:
-        """Return until when a record is held."""
-        return self._held.get(packed(key), {}).get(endpoint)
-
-    def at(self, place: Place, now: float) -> tuple[Id, Endpoint, float] | None:
-        """Return a record by its place: key, endpoint, and the seconds that are left."""
+    def at(self, place: Place, now: float) -> Copy | None:
+        """Return a record by its place, to be handed on. What is about to expire is not worth a word."""
         name, endpoint = place
-        until = self._held.get(name, {}).get(endpoint)
-        return None if until is None or until <= now else (self._keys[name], endpoint, until - now)
+        record = self._held.get(name, {}).get(endpoint)
+        return None if record is None or record.until < now + LEAST else self._copy(name, endpoint, record, now)
 
     def under(self, key: Id, now: float) -> tuple[Endpoint, ...]:
         """Return the endpoints under a key, in the order in which they came."""
-        return tuple(endpoint for endpoint, until in self._held.get(packed(key), {}).items() if until > now)
+        held = self._held.get(packed(key), {})
+        return tuple(endpoint for endpoint, record in held.items() if record.until > now and not record.is_withdrawn)
 
-    def within(self, circle: Circle, start: Id, end: Id, now: float) -> list[tuple[Id, Endpoint, float]]:
-        """Return the records under keys after `start`, up to `end`: key, endpoint and seconds left, clockwise.
-
-        What is about to expire is not worth a word.
-        """
+    def within(self, circle: Circle, start: Id, end: Id, now: float) -> list[Copy]:
+        """Return the records under keys after `start`, up to `end`, clockwise, to be handed on."""
         found = [
-            (self._keys[name], endpoint, until - now)
+            self._copy(name, endpoint, record, now)
             for name, held in self._held.items()
             if circle.is_in(self._keys[name], start, end)
-            for endpoint, until in held.items()
-            if until - now >= LEAST
+            for endpoint, record in held.items()
+            if record.until >= now + LEAST
         ]
-        return sorted(found, key=lambda record: (circle.distance(record[0], start), record[1]))
+        return sorted(found, key=lambda copy: (circle.distance(copy.key, start), copy.endpoint))
 
     def sweep(self, now: float) -> None:
         """Drop what has expired."""
         for name, held in list(self._held.items()):
-            for endpoint in [endpoint for endpoint, until in held.items() if until <= now]:
+            for endpoint in [endpoint for endpoint, record in held.items() if record.until <= now]:
                 del held[endpoint]
             if not held:
                 del self._held[name], self._keys[name]
@@ -74,3 +86,6 @@ class Shelf:
         for name, held in self._held.items():
             for endpoint in held:
                 yield self._keys[name], (name, endpoint)
+
+    def _copy(self, name: bytes, endpoint: Endpoint, record: _Record, now: float) -> Copy:
+        return Copy(self._keys[name], endpoint, floor(record.until - now), record.stamp, record.is_withdrawn)

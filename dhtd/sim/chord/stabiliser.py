@@ -7,7 +7,8 @@ A round goes so:
    and its predecessor is asked in the same way. The paper takes it without asking, and so takes the dead
    (Zave, "How to make Chord correct", 2015).
 3. Tell the successor that we may be its predecessor.
-4. If our predecessor has not told us so for two periods, ask whether it is there.
+4. If our predecessor has not told us so for two periods, ask whether it is there. Ask sooner if somebody who wants to
+   store a record was sent there.
 
 A node without a successor, which is a ring of one, takes its predecessor for one, once that answers.
 """
@@ -33,6 +34,7 @@ class Stabiliser:
         self._rng = rng
         self._under_way = 0  # queries
         self._has_changed = False  # in this round
+        self._checked: Contact | None = None  # the predecessor that was asked whether it is there, and has not answered
         self.due_at = now + rng.random() * policy.stabilise
 
     def hurry(self, now: float) -> None:
@@ -52,9 +54,13 @@ class Stabiliser:
             self._ask(ring.head, Neighbours(), now, attempts=self._policy.attempts)
         elif ring.predecessor is not None:
             self.consider(ring.predecessor, now)
-        known = ring.predecessor
-        if known is not None and now > ring.predecessor_heard_at + 2 * self._policy.stabilise:
-            self._ask(known, Ping(), now, attempts=self._policy.attempts)
+        if now > ring.predecessor_heard_at + 2 * self._policy.stabilise:
+            self._check_predecessor(now)
+
+    def doubt(self, now: float) -> None:
+        """Somebody was sent to our predecessor. Unless we have just heard from it, see whether it is there."""
+        if now > self._ring.predecessor_heard_at + self._policy.hurry:
+            self._check_predecessor(now)
 
     def consider(self, contact: Contact | None, now: float) -> None:
         """Take a node for our successor if it is nearer than the present one, and answers."""
@@ -64,7 +70,7 @@ class Stabiliser:
 
     def answered(self, query: Query, result: Result, now: float) -> None:
         """Take a step of the round."""
-        self._under_way -= 1
+        self._ended(query)
         contact, ring = query.contact, self._ring
         match query.request, result:
             case Neighbours(), Neighbourhood(predecessor, successors):
@@ -82,9 +88,20 @@ class Stabiliser:
 
     def silent(self, query: Query, now: float) -> None:
         """A node has answered no attempt. If it was a neighbour, it is lost."""
-        self._under_way -= 1
+        self._ended(query)
         if not isinstance(query.request, Notify) and self._ring.lose(query.contact):
             self.hurry(now)
+
+    def _ended(self, query: Query) -> None:
+        self._under_way -= 1
+        if isinstance(query.request, Ping):
+            self._checked = None
+
+    def _check_predecessor(self, now: float) -> None:
+        known = self._ring.predecessor
+        if known is not None and self._checked != known:
+            self._checked = known
+            self._ask(known, Ping(), now, attempts=self._policy.attempts)
 
     def _ask(self, contact: Contact, request: Neighbours | Notify | Ping, now: float, *, attempts: int = 1) -> None:
         self._under_way += 1

@@ -25,13 +25,13 @@ from dhtd.sim.chord.messages import (
     Get,
     Hold,
     Leave,
+    Mark,
     Message,
     Neighbourhood,
     Neighbours,
     Notify,
     NotMine,
     Ping,
-    Place,
     Request,
     Result,
     Route,
@@ -46,6 +46,7 @@ MAGIC: Final = b"CRD\x01"
 TID_SIZE: Final = 4
 SESSION_SIZE: Final = 4
 DIGEST_SIZE: Final = 8
+STAMP_SIZE: Final = 8
 
 _REQUESTS: Final = (Ping, Find, Neighbours, Notify, Get, Store, Hold, Leave, Compare)
 _RESULTS: Final = (Yes, Route, Neighbourhood, Values, NotMine, Copies)
@@ -74,7 +75,7 @@ class ChordWire:
 
     def size_of_copy(self) -> int:
         """Return the most bytes that a copy of a record takes."""
-        return self._width + 1 + IPV6_SIZE + 4
+        return self._width + 1 + IPV6_SIZE + 4 + STAMP_SIZE + 1
 
     def encode(self, message: Message) -> bytes:
         """Return a message as a datagram."""
@@ -100,8 +101,8 @@ class ChordWire:
                 return b""
             case Find(key) | Get(key):
                 return self._id(key)
-            case Store(key, port, lease):
-                return self._id(key) + port.to_bytes(2, "big") + lease.to_bytes(4, "big")
+            case Store(key, port, lease, stamp, is_withdrawn):
+                return self._id(key) + port.to_bytes(2, "big") + _terms(lease, stamp, is_withdrawn)
             case Hold(is_yours, copies):
                 return bytes((is_yours,)) + _list([self._copy(copy) for copy in copies])
             case Copies(copies, more):
@@ -130,7 +131,7 @@ class ChordWire:
         return _list([self._contact(contact) for contact in contacts])
 
     def _copy(self, copy: Copy) -> bytes:
-        return self._id(copy.key) + _endpoint(copy.endpoint) + copy.lease.to_bytes(4, "big")
+        return self._id(copy.key) + _endpoint(copy.endpoint) + _terms(copy.lease, copy.stamp, copy.is_withdrawn)
 
 
 class _Reader:
@@ -193,15 +194,15 @@ class _Reader:
 
     def copy(self) -> Copy:
         """Return a copy of a record."""
-        return Copy(self.id(), self.endpoint(), self.number(4))
+        return Copy(self.id(), self.endpoint(), self.number(4), self.number(STAMP_SIZE), self.flag())
 
     def list(self, member: Callable[[], T]) -> tuple[T, ...]:
         """Return a list. Each member takes a byte at least, so a short datagram cannot make it long."""
         return tuple(member() for _ in range(self.number(2)))
 
-    def place(self) -> Place:
-        """Return the place of a record."""
-        return Place(self.id(), self.endpoint())
+    def mark(self) -> Mark:
+        """Return a mark."""
+        return Mark(self.id(), self.endpoint())
 
     def maybe(self, member: Callable[[], T]) -> T | None:
         """Return the only member of a list, if it has one."""
@@ -217,12 +218,12 @@ def _read(kind: type[Request | Result], reader: _Reader) -> Request | Result:
     if kind is Get:
         return Get(reader.id())
     if kind is Store:
-        return Store(reader.id(), reader.port(), reader.number(4))
+        return Store(reader.id(), reader.port(), reader.number(4), reader.number(STAMP_SIZE), reader.flag())
     if kind is Hold:
         is_yours = reader.flag()
         return Hold(is_yours, reader.list(reader.copy))
     if kind is Compare:
-        return Compare(reader.id(), reader.take(DIGEST_SIZE), reader.maybe(reader.place))
+        return Compare(reader.id(), reader.take(DIGEST_SIZE), reader.maybe(reader.mark))
     if kind is Copies:
         more = reader.flag()
         return Copies(reader.list(reader.copy), more)
@@ -242,6 +243,10 @@ def _read(kind: type[Request | Result], reader: _Reader) -> Request | Result:
 
 def _list(members: list[bytes]) -> bytes:
     return len(members).to_bytes(2, "big") + b"".join(members)
+
+
+def _terms(lease: int, stamp: int, is_withdrawn: bool) -> bytes:
+    return lease.to_bytes(4, "big") + stamp.to_bytes(STAMP_SIZE, "big") + bytes((is_withdrawn,))
 
 
 def _endpoint(endpoint: Endpoint) -> bytes:

@@ -33,7 +33,19 @@ SMALL = ("simulate", "--nodes", 20, "--lookups", 10, "--duration", 20, "--warm")
 FAULTS = (
     *("simulate", "--nodes", "25", "--lookups", "60", "--duration", "240", "--seed", "7"),
     *("--loss", "0.05", "--duplicate", "0.05", "--reorder", "0.1", "--nat", "0.2", "--liars", "0.1"),
-    *("--churn", "200", "--pareto", "--returning", "0.5", "--jumps", "0.3", "--partition", "100,200"),
+    *(
+        "--churn",
+        "200",
+        "--pareto",
+        "--returning",
+        "0.5",
+        "--goodbyes",
+        "0.5",
+        "--jumps",
+        "0.3",
+        "--partition",
+        "100,200",
+    ),
 )
 OWN_OF_THE_MACHINE = ("wall_s", "rss_mb")
 
@@ -187,6 +199,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "a partition behind the end": (["--partition", "1,700"], "neither after the --duration of 600"),
     "a kind of session without any": (["--pareto"], "--pareto is about machines that leave: give --churn as well"),
     "returning without leaving": (["--returning", "0.5"], "--returning is about machines that leave"),
+    "goodbyes of nobody": (["--goodbyes", "0.5"], "--goodbyes is about machines that leave"),
     "a trio of four": (["--scenario", "trio", "--nodes", "4"], "--nodes 4: trio is about 3; leave --nodes away"),
     "no event": (["--stop-at", "0"], "--stop-at 0: give the number of an event, from 1"),
     "a picture of a replay": (["--stop-at", "9", "--plot", "x.png"], "a run that is stopped is not drawn"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import LookupDone
+from dhtd.core.events import LookupDone, Published, Withdrawn
 from dhtd.core.ids import NATIVE, Id
 from dhtd.sim.chord.lookups import ChordLookupDone
+from dhtd.sim.chord.own_entry import EntryState
 from dhtd.sim.chord.standing import TRANSITIONS, Standing
 from dhtd.sim.host import Host
 from dhtd.sim.links import LinkModels
@@ -170,3 +171,80 @@ def test_a_ring_of_one_leaves_without_a_word() -> None:
 
 def test_every_state_is_in_the_table() -> None:
     assert TRANSITIONS.keys() == set(Standing)
+
+
+def test_a_withdrawn_entry_is_found_no_more() -> None:
+    net = grown(15, 20)
+    owner, key = net.live[3], NATIVE.digest(b"withdrawn")
+    net.enter(owner, key, 3000)
+    net.enter(owner, key, 3001)
+    net.run_for(5)
+    done = net.delete(owner, key, 3000)
+    assert (done.ports, done.nodes, done.silent) == ((3000,), 1, 0)
+    net.run_for(5)
+    assert net.lookup(net.live[7], key).endpoints == (owner.endpoint.with_port(3001),)
+    assert holders(net, key, owner.endpoint.with_port(3000)) == []
+    done = net.delete(owner, key)
+    assert (done.ports, done.nodes) == ((3001,), 1)
+    assert node(owner).delete(key, None, net.now)[1] == []
+    net.run_for(5)
+    assert net.lookup(net.live[7], key).endpoints == ()
+
+
+def test_a_late_copy_does_not_bring_a_withdrawn_entry_back() -> None:
+    net = grown(16, 20)
+    owner, key = net.live[3], NATIVE.digest(b"late")
+    net.enter(owner, key, 3000)
+    net.run_for(5)
+    away = next(host for host in successors(ring(net), key, 8) if host is not owner)
+    copies = node(away).shelf.within(node(away).ring.circle, Id(0), Id(0), net.now)
+    net.delete(owner, key)
+    net.restart(away, net.kill(away))
+    for copy in copies:  # as if it had kept them
+        node(away).server.keep(copy, net.now)
+    assert away in holders(net, key, owner.endpoint.with_port(3000))
+    net.run_for(60)
+    assert holders(net, key, owner.endpoint.with_port(3000)) == []
+
+
+def test_an_entry_is_entered_again_after_its_withdrawal() -> None:
+    net = grown(17, 12)
+    owner, key = net.live[3], NATIVE.digest(b"again")
+    net.enter(owner, key, 3000)
+    withdrawal, ports = node(owner).delete(key, None, net.now)
+    assert ports == [3000]
+    assert net.enter(owner, key, 3000).replicas
+    assert net.finish(owner, withdrawal, Withdrawn).silent == 1  # it was overtaken
+    heals(net, [(key, owner.endpoint.with_port(3000))])
+
+
+def test_a_withdrawal_overtakes_a_publication() -> None:
+    net = grown(18, 12)
+    owner, key = net.live[3], NATIVE.digest(b"overtaken")
+    published = node(owner).enter(key, 3000, net.now)
+    net.flush(owner)
+    net.run_until(lambda: any(entry.state is EntryState.OFFERED for entry in node(owner).publisher.entries.values()))
+    net.delete(owner, key)
+    assert net.finish(owner, published, Published).replicas == ()
+    net.run_for(5)
+    assert holders(net, key, owner.endpoint.with_port(3000)) == []
+    assert not node(owner).publisher.entries
+
+
+def test_a_node_that_leaves_withdraws_and_hands_over() -> None:
+    net = grown(19, 20)
+    records = entered(net, 20)
+    heals(net, records)
+    host = next(host for host in net.live if host.endpoint.with_port(3000) in dict(records).values())
+    own = [record for record in records if record[1] == host.endpoint.with_port(3000)]
+    net.overlay.say_goodbye(host.member, net.now)
+    net.flush(host)
+    net.run_until(lambda: net.overlay.has_gone(host.member), 30)
+    net.kill(host)
+    heals(net, [record for record in records if record not in own])
+    assert [holders(net, key, endpoint) for key, endpoint in own] == [[]] * len(own)
+
+
+def holders(net: Network, key: Id, endpoint: Endpoint) -> list[Host]:
+    """Return the live hosts that hold a record."""
+    return [host for host in net.live if endpoint in node(host).shelf.under(key, net.now)]

@@ -17,11 +17,11 @@ from tests.sim.chord.truth import SMALL
 
 HERE, THERE = Contact(Id(3), Endpoint.of("1.2.3.4", 5)), Contact(Id(100), Endpoint.of("2001:db8::1", 9))
 BODIES: tuple[m.Request | m.Result, ...] = (
-    *(m.Ping(), m.Neighbours(), m.Notify(), m.Yes(), m.Find(Id(7)), m.Get(Id(8)), m.Store(Id(9), 80, 60)),
-    *(m.Hold(True, (m.Copy(Id(1), HERE.endpoint, 30),)), m.Leave(HERE, (THERE,)), m.Leave(None, ())),
+    *(m.Ping(), m.Neighbours(), m.Notify(), m.Yes(), m.Find(Id(7)), m.Get(Id(8)), m.Store(Id(9), 80, 60, 1)),
+    *(m.Hold(True, (m.Copy(Id(1), HERE.endpoint, 30, 2**40, True),)), m.Leave(HERE, (THERE,)), m.Leave(None, ())),
     *(m.Route(False, (HERE, THERE), (HERE,)), m.Route(True, (THERE,)), m.Neighbourhood(THERE, (HERE, THERE))),
-    *(m.Compare(Id(7), b"digested", None), m.Compare(Id(7), b"digested", m.Place(Id(8), THERE.endpoint))),
-    *(m.Copies((m.Copy(Id(1), HERE.endpoint, 30),), True), m.Copies((), False)),
+    *(m.Compare(Id(7), b"digested", None), m.Compare(Id(7), b"digested", m.Mark(Id(8), THERE.endpoint))),
+    *(m.Copies((m.Copy(Id(1), HERE.endpoint, 30, 2**40, True),), True), m.Copies((), False)),
     *(m.Values((HERE.endpoint, THERE.endpoint), True), m.NotMine(HERE), m.NotMine(None)),
 )
 
