@@ -32,7 +32,10 @@ class Goodbyes:
 
     def _look(self, host: Host, until: float) -> None:
         net = self._net
+        if not host.alive:
+            return  # it was killed meanwhile
         if net.overlay.has_gone(host.member) or net.now >= until:
+            net.note("has said goodbye", host)
             self._forget(host)
         else:
             net.schedule.at(net.now + _GLANCE, self._look, host, until)

@@ -50,12 +50,12 @@ def happened(recorder: Recorder, *kinds: str) -> list[dict[str, Any]]:
 def test_a_seed_gives_the_same_run_looked_at_or_not(plan: Plan) -> None:
     alone = Simulation(plan)
     until = alone.ends_at - 1.0
-    while alone.net.now < until:
-        alone.go_on(10_000, until)
+    while alone.go_on(10_000, until):
+        pass
     simulation, recorder = seen(plan)
     simulation.ask_on()
-    while simulation.net.now < until:
-        simulation.go_on(7, until)
+    while simulation.go_on(7, until):
+        pass
     ours, theirs = simulation.net, alone.net
     assert (ours.schedule.events, ours.datagrams, ours.bytes) == (
         theirs.schedule.events,
@@ -165,6 +165,20 @@ def test_hands_are_laid_on_a_run() -> None:
     further = [event for event in happened(recorder, "lookup-begun") if event["at"] > simulation.ends_at]
     every = (simulation.ends_at - simulation.asks_at) / CALM.lookups
     assert len(further) == pytest.approx(60.0 / every, abs=2)
+
+
+def test_a_machine_that_says_goodbye_may_be_killed() -> None:
+    simulation, recorder = seen(
+        Plan(nodes=20, entries=10, lookups=5, duration=60.0, warm=True, churn=20.0, goodbyes=1.0)
+    )
+    leaving = None
+    while leaving is None:
+        simulation.go_on(1, 60.0)
+        leaving = next((host for host in recorder.roll.hosts.values() if host not in simulation._population), None)
+    simulation.hand.kill(leaving)
+    simulation.go_on(10**9, 61.0)
+    ways = {event["how"] for event in happened(recorder, "node-down")}
+    assert ways == {"is killed by hand", "has said goodbye"}
 
 
 def test_a_plan_without_lookups_asks_nothing_later() -> None:
