@@ -15,6 +15,9 @@ BATCH: Final = 262_144  # characters that a reader is given at once
 SPAN: Final = 4_000_000  # characters that are given for a span of time
 
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class Batch(NamedTuple):
     """Events behind a serial."""
 
@@ -88,4 +91,4 @@ class Log:
 
 def dumped(body: Mapping[str, object]) -> str:
     """Return an object as JSON on one line."""
-    return json.dumps(body, separators=(",", ":"))
+    return _encode(body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint
@@ -25,6 +26,7 @@ from dhtd.sim.overlay import Member
 
 SHOWN: Final = 50  # lookups begun in a real second that are told
 NAMED: Final = 20  # nodes and endpoints of one answer that are told
+TEXTS: Final = 32_768  # IDs and endpoints that are written once: each node is named by many answers
 
 
 @dataclass(slots=True)
@@ -50,10 +52,12 @@ class Recorder:
         self._untold = 0  # lookups
         self._last = 0  # the number of the latest lookup that was told
         self._shown: dict[tuple[Member, Handle], _Shown] = {}
+        self._text = lru_cache(TEXTS)(str)  # of endpoints
 
     def attach(self, net: Network) -> None:
         """Know the network, before anything happens in it."""
         self._net = net
+        self._format = lru_cache(TEXTS)(net.keyspace.format)
         self.roll = Roll(net.keyspace)
 
     # The spectator
@@ -61,7 +65,7 @@ class Recorder:
     def came(self, host: Host) -> None:
         """A node is up."""
         n = self.roll.came(host, self._net.now)
-        self._tell("node-up", {"n": n, "id": self._net.keyspace.format(host.id), "endpoint": str(host.endpoint)})
+        self._tell("node-up", {"n": n, "id": self._format(host.id), "endpoint": str(host.endpoint)})
 
     def went(self, host: Host) -> None:
         """A node is down, and its lookups are over."""
@@ -69,7 +73,7 @@ class Recorder:
             del self._shown[asked]
             self._tell("lookup-ended", {"op": shown.op, "n": shown.n, **_CUT_OFF})
         n = self.roll.went(host, self._net.now)
-        self._tell("node-down", {"n": n, "id": self._net.keyspace.format(host.id), "how": self._how(host)})
+        self._tell("node-down", {"n": n, "id": self._format(host.id), "how": self._how(host)})
 
     def wants_steps(self) -> bool:
         """Whether the next lookup is told."""
@@ -83,8 +87,8 @@ class Recorder:
         n = self.roll.number(str(host.endpoint))
         assert n is not None
         self._last += 1
-        format_id = self._net.keyspace.format
-        steps = Steps(str, format_id, most=NAMED)
+        format_id = self._format
+        steps = Steps(self._text, format_id, most=NAMED)
         self._shown[host.member, op] = _Shown(self._last, n, steps, host.clock(self._net.now), expected)
         body = {"op": self._last, "n": n, "node_id": format_id(host.id), "id": format_id(key)}
         self._tell("lookup-begun", {**body, "purpose": Purpose.LOOKUP.value})

@@ -34,6 +34,7 @@ BREATH: Final = 0.02  # real seconds between two looks at what is due
 TOLD_EVERY: Final = 0.25  # real seconds between two states
 SHOWN_EVERY: Final = 0.1  # real seconds for which events wait, so that many are told at once
 COUNTED_EVERY: Final = 1.0
+OUTCOMES: Final = 100_000  # lookups of which the figures at the end are, if there are more
 
 
 class Stage:
@@ -125,6 +126,7 @@ class Stage:
         if real >= self._counted_at + COUNTED_EVERY:
             self._counted_at = real
             self._recorder.tell_counted()
+            self.simulation.tally.keep_latest(OUTCOMES)
         if real >= self._state_at + TOLD_EVERY:
             self._state_at = real
             self._pace.measure(real, self._net.now)
@@ -150,6 +152,7 @@ class Stage:
     def state(self) -> dict[str, Any]:
         """Return how the run is now."""
         simulation, plan, pace = self.simulation, self.simulation.plan, self._pace
+        tally = simulation.tally
         phase, progress = self._phase()
         return {
             "overlay": plan.overlay,
@@ -173,8 +176,8 @@ class Stage:
             "events": self._net.schedule.events,
             "datagrams": self._net.datagrams,
             "bytes": self._net.bytes,
-            "asked": simulation.tally.asked,
-            "found": simulation.tally.found,
+            "asked": tally.asked + tally.forgotten,
+            "found": tally.found + tally.forgotten_found,
             **self._recorder.figures.told(),
             "kept_from": self.roll.kept_from,
         }

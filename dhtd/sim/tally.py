@@ -55,6 +55,8 @@ class Tally:
         self.found = 0
         self.outcomes: list[LookupOutcome] = []
         self.healed_at: float | None = None
+        self.forgotten = 0  # lookups that were forgotten, of a run without an end
+        self.forgotten_found = 0
         self._firsts: dict[Asking, float] = {}
         self.first_seconds: list[float] = []  # of each lookup that found something, until it did
         self._population = 0
@@ -105,6 +107,18 @@ class Tally:
         self.outcomes.append(
             LookupOutcome(self._net.now, is_found, recall, stats.hops, stats.queries, stats.elapsed, across)
         )
+
+    def keep_latest(self, most: int) -> None:
+        """Forget all but the latest lookups once there are twice as many: a run without an end has a bound."""
+        if len(self.outcomes) < 2 * most:
+            return
+        gone = self.outcomes[:-most]
+        found = sum(outcome.is_found for outcome in gone)
+        del self.outcomes[:-most], self.first_seconds[:-most]
+        self.asked -= len(gone)
+        self.found -= found
+        self.forgotten += len(gone)
+        self.forgotten_found += found
 
     def report(self, live: Sequence[Host], cut: Cut, watches: Watches, gets: Gets) -> Report:
         """Return the figures: those of the hosts that are alive are counted here."""

@@ -415,6 +415,23 @@ async def test_a_replay_of_a_touched_run_says_so(autojump_clock: MockClock, monk
         assert there.stage._touched == 1
 
 
+async def test_outcomes_have_a_bound_and_totals_none(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_module, "OUTCOMES", 10)
+    async with shown() as there:
+        for to in range(20, 80):
+            await there.passed(float(to))
+            await trio.sleep(1)
+        state = await there.get("")
+    tally = there.stage.simulation.tally
+    assert 10 <= len(tally.outcomes) < 20
+    assert len(tally.first_seconds) <= 20
+    assert state["asked"] == tally.asked + tally.forgotten > 50
+    assert state["asked"] >= state["found"] == sum(state["hops"].values())
+    assert there.stage.simulation.report().lookups.success_rate == 1.0
+
+
 async def test_slices_leave_room_for_requests(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_module, "perf_counter", iter(range(10**9)).__next__)  # each slice takes a second
     async with shown() as there:
