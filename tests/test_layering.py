@@ -317,9 +317,9 @@ def test_only_the_renderers_import_rich() -> None:
     assert users == {f"dhtd.cli.{each}" for each in renderers}
 
 
-def test_only_the_plotter_imports_matplotlib() -> None:
+def test_only_the_plotters_import_matplotlib() -> None:
     users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "matplotlib"}
-    assert users == {"dhtd.cli.simulate.plot"}
+    assert users == {"dhtd.cli.simulate.plot", "dhtd.cli.simulate.plot_comparison"}
 
 
 def test_dnspython_is_waited_for_where_it_serves() -> None:

@@ -62,6 +62,15 @@ def watching(title: str) -> Iterator[Callable[[RunStatus], None]]:
         yield show
 
 
+@contextmanager
+def counting() -> Iterator[Callable[[str], None]]:
+    """Show on stderr, in words, how far something is, at each call; erase it at the end."""
+    console = Console(stderr=True, highlight=False)
+    live = Live(console=console, auto_refresh=False, transient=True)
+    with drawing(live.stop, live.start), live:
+        yield lambda words: live.update(Text(words), refresh=True)
+
+
 def simulation(result: Mapping[str, Any], plan: Plan, heading: str) -> None:
     """Print what a simulation has shown."""
     console = Console(highlight=False)

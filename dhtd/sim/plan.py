@@ -14,7 +14,7 @@ ECLIPSE_MAX = 1_024
 OVERLAYS = ("kademlia", "chord")
 
 # What is about the Kademlia node: its values and watches, attacks on it, and nodes that ask without being asked.
-_KADEMLIA_ONLY = (
+KADEMLIA_ONLY = (
     *("nat", "liars", "eclipse", "closest", "late", "site", "undefended"),
     *("watched", "values", "gets", "away", "uncached"),
 )
@@ -97,9 +97,11 @@ class Plan:
         if self.overlay not in OVERLAYS:
             raise UsageError(f"no overlay {self.overlay!r}; there are: {', '.join(OVERLAYS)}")
         if self.overlay != "kademlia":
-            for name in _KADEMLIA_ONLY:
+            for name in KADEMLIA_ONLY:
                 if getattr(self, name):
-                    raise UsageError(f"{name} is about Kademlia: leave --overlay {self.overlay} away")
+                    raise UsageError(
+                        f"--{name} is about Kademlia nodes: leave it away, or leave --overlay {self.overlay} away"
+                    )
         if self.churn is not None:
             _within("--churn", self.churn, 1, 30 * 86_400)
         if self.partition is not None:

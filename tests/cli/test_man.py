@@ -37,6 +37,7 @@ from dhtd.service.events import Happening
 from dhtd.service.info import SECTIONS, InfoResult
 from dhtd.service.methods import METHODS
 from dhtd.service.watch import WatchEvent
+from dhtd.sim.comparison import Row
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.story import Story
@@ -235,7 +236,9 @@ def test_page_and_simulation_have_the_same_keys() -> None:
     figures = list(keys(Report))
     place = [name for name, _ in figures].index("virtual_s") + 1
     figures[place:place] = [("wall_s", "number"), ("rss_mb", "number")]
-    assert listed_keys(section("dhtd.8", "SIMULATION")) == [*figures, ("replay", "object"), *keys(Story, "replay.")]
+    compared = [("comparison", "array"), *keys(Row, "comparison[].")]
+    told = [("replay", "object"), *keys(Story, "replay.")]
+    assert listed_keys(section("dhtd.8", "SIMULATION")) == [*figures, *compared, *told]
 
 
 def test_every_scenarios_goal_is_in_the_page() -> None:

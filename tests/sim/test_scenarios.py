@@ -114,6 +114,26 @@ def test_a_scenario_reaches_its_goal_in_small(name: str, monkeypatch: pytest.Mon
     assert scenario.shortfalls(report) == []
 
 
+# Those that are not about what only Kademlia nodes do.
+IN_A_RING = (
+    "calm",
+    "churn",
+    "flash-crowd",
+    "partition-heals",
+    "mass-restart",
+    "power-cut",
+    "lone-node",
+    "pair",
+    "trio",
+)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in IN_A_RING])
+def test_a_ring_reaches_the_goal_in_small(name: str) -> None:
+    scenario = SCENARIOS[name]
+    assert scenario.shortfalls(Simulation(scenario.vary(**SMALL[name], overlay="chord")).run()) == []
+
+
 @pytest.mark.slow
 def test_a_warm_network_starts_at_rest() -> None:
     simulation = Simulation(Plan(nodes=300, entries=1, lookups=0, duration=1_000.0, warm=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -104,6 +104,13 @@ def simulate(
         str | None,
         typer.Option(metavar="FILE", help="Draw a picture as well, .png or .svg.", autocompletion=complete_file),
     ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Run kademlia and chord, with 100 to 10000 nodes, into one table. It takes some 10 min.",
+        ),
+    ] = False,
     view: Annotated[
         str | None,
         typer.Option(VIEW, metavar="[ADDRESS]", help=f"Show it in a browser while it runs. [default: {ADDRESS}]"),
@@ -115,7 +122,7 @@ def simulate(
         given = {**given, "partition": _span(given["partition"])}
     json = json or context.obj
     if view is not None:
-        _check_alone(json=json, plot=plot, stop_at=stop_at)
+        _check_alone(json=json, plot=plot, stop_at=stop_at, compare=compare)
         plan = make_plan(scenario, given if scenario is not None else {**FOR_VIEWERS, **given})
 
         from dhtd.cli.simulate.view import look_at
@@ -123,6 +130,10 @@ def simulate(
         found = find_scenario(scenario)
         heading = "" if found is None else f"{scenario}: {found.summary}"
         look_at(plan, heading, command(plan, scenario), view)
+        return
+    if compare:
+        _check_compared(given, scenario=scenario, stop_at=stop_at)
+        _compare(given, plot, json=json)
         return
     plan = make_plan(scenario, given)
     picture = None if plot is None else check_picture(Path(plot))
@@ -142,6 +153,32 @@ def simulate(
     ).carry_out()
 
 
+def _check_compared(given: Mapping[str, Any], *, scenario: str | None, stop_at: int | None) -> None:
+    """Raise `UsageError` for what cannot be compared."""
+    if scenario is not None:
+        raise UsageError("--compare and --scenario: a comparison has a plan of its own; give --churn or --loss instead")
+    if stop_at is not None:
+        raise UsageError("--compare and --stop-at: replay one of its runs without --compare")
+    if "overlay" in given:
+        raise UsageError("--compare and --overlay: a comparison is of both; leave one of them away")
+
+
+def _compare(given: Mapping[str, Any], plot: str | None, *, json: bool) -> None:
+    from dhtd.cli.simulate.compare import Comparing
+    from dhtd.sim import comparison
+
+    own = {name: value for name, value in given.items() if name not in {"nodes", "warm"}}
+    plan = replace(comparison.PLAN, **own)
+    plan.check()
+    comparison.check(plan)
+    picture = None if plot is None else check_picture(Path(plot))
+    words = ["dhtd simulate --compare", *(_option(name, value) for name, value in given.items())]
+    comparing = Comparing(
+        plan, given.get("nodes"), command, samples=bool(given.get("warm")), picture=picture, json=json
+    )
+    comparing.carry_out(" ".join(words))
+
+
 def make_plan(name: str | None, given: Mapping[str, Any]) -> Plan:
     """Return the plan of a scenario, or the plain one, with what was `given` instead; raise `UsageError`."""
     from dhtd.sim.plan import Plan
@@ -159,6 +196,8 @@ def make_plan(name: str | None, given: Mapping[str, Any]) -> Plan:
         if base.rush is not None:
             changed.setdefault("lookups", max(1, nodes * base.lookups // base.nodes))
     plan = Plan(**changed) if scenario is None else scenario.vary(**changed)
+    if scenario is not None and plan.overlay != base.overlay:
+        _check_scenario(name, plan, given)
     plan.check()
     for field in ("pareto", "returning", "goodbyes"):
         if field in given and plan.churn is None:
@@ -167,6 +206,19 @@ def make_plan(name: str | None, given: Mapping[str, Any]) -> Plan:
         if field in given and not plan.eclipse:
             raise UsageError(f"--{field} is about attackers around a key: give --eclipse as well")
     return plan
+
+
+def _check_scenario(name: str | None, plan: Plan, given: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where a scenario is about what only Kademlia nodes do."""
+    from dhtd.sim.plan import KADEMLIA_ONLY
+
+    named = {row.field for row in OPTIONS}
+    for field in KADEMLIA_ONLY:
+        if getattr(plan, field) and field not in given:
+            mend = f"give --{field} 0, or leave" if field in named else "leave"
+            raise UsageError(
+                f"--scenario {name} is about Kademlia nodes, by its {field}: {mend} --overlay {plan.overlay} away"
+            )
 
 
 def command(plan: Plan, name: str | None) -> str:
@@ -180,8 +232,12 @@ def command(plan: Plan, name: str | None) -> str:
     for field in fields(plan):
         value = getattr(plan, field.name)
         if value != getattr(base, field.name) or field.name in always:
-            words.append(f"--{field.name}" if value is True else f"--{field.name} {_word(value)}")
+            words.append(_option(field.name, value))
     return " ".join(words)
+
+
+def _option(name: str, value: Any) -> str:
+    return f"--{name}" if value is True else f"--{name} {_word(value)}"
 
 
 def _word(value: str | float | tuple[float, float]) -> str:
@@ -209,9 +265,10 @@ def _span(text: str) -> tuple[float, float]:
         raise UsageError(f"--partition {text}: give two times in seconds, such as 600,1800") from None
 
 
-def _check_alone(*, json: bool, plot: str | None, stop_at: int | None) -> None:
+def _check_alone(*, json: bool, plot: str | None, stop_at: int | None, compare: bool) -> None:
     """Raise `UsageError` for options that are about a run with an end."""
     for other, is_given, why in (
+        ("--compare", compare, "one run is looked at"),
         ("--json", json, "a run that is looked at has no end: ask GET /v1/simulation for its figures"),
         ("--plot", plot is not None, "a run that is looked at is not drawn"),
         ("--stop-at", stop_at is not None, "a replay stops, and a run that is looked at goes on"),

@@ -1,11 +1,12 @@
-"""The picture of a simulation. The only module that imports matplotlib, and loaded only where one is asked for.
+"""The picture of a simulation. It imports matplotlib, so it is loaded only where one is asked for.
 
 The same figures give the same SVG to the byte: settings of the user's own, dates and random names are kept out of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from dhtd.sim.plan import Plan
 
 # From Okabe and Ito's colours, which colour-blind people can tell apart.
-_BLUE, _ORANGE, _GREEN, _INK, _GREY = "#0072B2", "#D55E00", "#009E73", "#1a1a1a", "#767676"
+BLUE, ORANGE, GREEN, INK, GREY = "#0072B2", "#D55E00", "#009E73", "#1a1a1a", "#767676"
 
 _STYLE: Any = {
-    "axes.edgecolor": _GREY,
+    "axes.edgecolor": GREY,
     "axes.labelsize": 17,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -40,26 +41,33 @@ _STYLE: Any = {
     "lines.linewidth": 3,
     "lines.markersize": 10,
     "svg.hashsalt": "dhtd",
-    "text.color": _INK,
+    "text.color": INK,
     "xtick.labelsize": 15,
     "ytick.labelsize": 15,
 }
-_LATENCIES = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)  # ms
+LATENCIES_MS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)  # ms
 
 
 def draw(shown: Figures, command: str, path: Path) -> None:
     """Draw a run, which `command` repeats, with its sweeps, as a PNG or SVG; raise `OSError`."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=(18, 8.4), dpi=120, facecolor="white")
-        FigureCanvasAgg(figure)
+    with canvas((18, 8.4), path) as figure:
         left, middle, right = figure.subplots(1, 3)
         figure.subplots_adjust(left=0.05, right=0.975, top=0.77, bottom=0.16, wspace=0.24)
         _draw_title(figure, shown, command)
         _draw_hops(left, shown)
         _draw_latency(middle, shown)
         _draw_success(right, shown)
+
+
+@contextmanager
+def canvas(size: tuple[float, float], path: Path) -> Iterator[Figure]:
+    """Yield a figure of so many inches to draw on, and save it as a PNG or SVG then; raise `OSError`."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        figure = Figure(figsize=size, dpi=120, facecolor="white")
+        FigureCanvasAgg(figure)
+        yield figure
         svg = path.suffix.lower() == ".svg"
         figure.savefig(path, format="svg" if svg else "png", metadata={"Date": None} if svg else {"Software": None})
 
@@ -76,13 +84,13 @@ def _draw_title(figure: Figure, shown: Figures, command: str) -> None:
         fontweight="bold",
         va="center",
     )
-    figure.text(0.02, 0.885, _conditions(plan), fontsize=19, color=_INK, va="center")
+    figure.text(0.02, 0.885, _conditions(plan), fontsize=19, color=INK, va="center")
     figure.text(
         0.02,
         0.03,
         f"{command}   ({report.events:,} events)",
         fontsize=11,
-        color=_GREY,
+        color=GREY,
         family="DejaVu Sans Mono",
     )
 
@@ -125,15 +133,15 @@ def _draw_hops(axes: Axes, shown: Figures) -> None:
     base = shown.base()
     if base is not None:
         ends = [sizes[0], largest]
-        axes.plot(ends, [log2(size) / base for size in ends], "--", color=_GREY, zorder=1, label=f"log₂ N / {base:.2f}")
-    for part, marker, color, large in (("p90", "^", _ORANGE, 15), ("p50", "o", _BLUE, 10)):
+        axes.plot(ends, [log2(size) / base for size in ends], "--", color=GREY, zorder=1, label=f"log₂ N / {base:.2f}")
+    for part, marker, color, large in (("p90", "^", ORANGE, 15), ("p50", "o", BLUE, 10)):
         axes.plot(
             sizes, [getattr(by_size[size], part) for size in sizes], marker, color=color, markersize=large, label=part
         )
     axes.plot(
-        sizes, [by_size[size].mean for size in sizes], "_", color=_INK, markersize=18, markeredgewidth=3, label="mean"
+        sizes, [by_size[size].mean for size in sizes], "_", color=INK, markersize=18, markeredgewidth=3, label="mean"
     )
-    axes.plot([shown.plan.nodes], [here.mean], "*", color=_GREEN, markersize=20, label="this run, mean", zorder=4)
+    axes.plot([shown.plan.nodes], [here.mean], "*", color=GREEN, markersize=20, label="this run, mean", zorder=4)
     axes.set_xlim(sizes[0] / 1.5, largest * 1.5)
     axes.set_ylim(0, max(here.mean, *(hops.p90 for hops in by_size.values())) * 1.45)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -148,8 +156,8 @@ def _draw_latency(axes: Axes, shown: Figures) -> None:
     axes.set_ylabel("% of lookups")
     lookups = shown.report.lookups
     curves = [
-        ("first answer", shown.first_ms, lookups.first_ms, _BLUE),
-        ("end of the lookup", shown.latency_ms, lookups.latency_ms, _ORANGE),
+        ("first answer", shown.first_ms, lookups.first_ms, BLUE),
+        ("end of the lookup", shown.latency_ms, lookups.latency_ms, ORANGE),
     ]
     waited = [value for _, values, _, _ in curves for value in values if value > 0]
     axes.set_ylim(0, 126)
@@ -160,7 +168,7 @@ def _draw_latency(axes: Axes, shown: Figures) -> None:
     for name, values, spread, color in curves:
         if not values or not values[-1]:
             continue
-        axes.step(values, _shares(values), where="post", color=color, label=name)
+        axes.step(values, shares(values), where="post", color=color, label=name)
         for share, value in ((50, spread.p50), (90, spread.p90), (99, spread.p99)):
             if value > 0:
                 axes.plot([value], [share], "o", color=color, clip_on=False)
@@ -175,7 +183,7 @@ def _draw_latency(axes: Axes, shown: Figures) -> None:
                 )
     low, high = min(waited), max(waited)
     axes.set_xlim(low / 1.3, high * 3)
-    axes.xaxis.set_major_locator(FixedLocator(_LATENCIES))
+    axes.xaxis.set_major_locator(FixedLocator(LATENCIES_MS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 90, 99]))
@@ -195,17 +203,17 @@ def _draw_success(axes: Axes, shown: Figures) -> None:
     minutes = [success.session / 60 for success in points]
     rates = [100 * success.rate for success in points]
     axes.set_xscale("log")
-    axes.axhline(100 * figures.SUCCESS, color=_GREY, linestyle="--", zorder=1)
+    axes.axhline(100 * figures.SUCCESS, color=GREY, linestyle="--", zorder=1)
     axes.annotate(
         f"the goal: {100 * figures.SUCCESS:g} %",
         (minutes[-1], 100 * figures.SUCCESS),
         (0, -6),
         textcoords="offset points",
-        color=_GREY,
+        color=GREY,
         ha="right",
         va="top",
     )
-    axes.plot(minutes, rates, "o-", color=_GREEN, clip_on=False)
+    axes.plot(minutes, rates, "o-", color=GREEN, clip_on=False)
     floor = min(98.0, *rates)
     axes.set_ylim(floor - (100 - floor) * 0.1, 100 + (100 - floor) * 0.05)
     axes.xaxis.set_major_locator(FixedLocator(minutes))
@@ -221,11 +229,12 @@ def _draw_success(axes: Axes, shown: Figures) -> None:
         ha="right",
         va="bottom",
         fontsize=14,
-        color=_GREY,
+        color=GREY,
     )
 
 
-def _shares(values: Sequence[float]) -> list[float]:
+def shares(values: Sequence[float]) -> list[float]:
+    """Return in percent which part of these values, sorted, is reached at each of them."""
     return [100 * rank / len(values) for rank in range(1, len(values) + 1)]
 
 
@@ -233,7 +242,7 @@ def _say(axes: Axes, words: str) -> None:
     """Say why there is nothing to draw."""
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
 def _count(number: int, noun: str) -> str:

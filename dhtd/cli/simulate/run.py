@@ -58,7 +58,7 @@ class Order:
         with less_collecting():
             begun = perf_counter()
             simulation = Simulation(self._plan)
-            self._run(simulation, "", self._name, self._stop_at)
+            self.run(simulation, "", self._name, self._stop_at)
             report = simulation.report()
             result = as_result(report, perf_counter() - begun)
             if self._stop_at is not None:
@@ -74,9 +74,10 @@ class Order:
         if self._json:
             put_json(result)
 
-    def _run(self, simulation: Simulation, title: str, name: str | None, stop_at: int | None = None) -> None:
+    def run(self, simulation: Simulation, title: str, name: str | None, stop_at: int | None = None) -> None:
+        """Run it to its end, or to an event, and watch; raise `SimulationFailed` with the command that replays it."""
         try:
-            with _watching(title) as watch:
+            with watching(title) as watch:
                 _advance(simulation, watch, math.inf if stop_at is None else stop_at)
                 if stop_at is not None:
                     simulation.check()  # so a replay also finds out since when it is broken
@@ -111,7 +112,7 @@ class Order:
         plans = list(figures.plans(self._plan))
         for number, plan in enumerate(plans, 1):
             further = Simulation(plan)
-            self._run(further, f"for the picture, {number} of {len(plans)}: ", None)
+            self.run(further, f"for the picture, {number} of {len(plans)}: ", None)
             shown.add(plan, further.report())
 
         from dhtd.cli.simulate import plot
@@ -166,7 +167,7 @@ def _unwatched() -> Iterator[Watch]:
     yield lambda status: None
 
 
-def _watching(title: str) -> AbstractContextManager[Watch]:
+def watching(title: str) -> AbstractContextManager[Watch]:
     """Show on a terminal how far a run is; also where stdout gets JSON."""
     if not sys.stderr.isatty():
         return _unwatched()
@@ -179,10 +180,10 @@ def as_result(report: Report, wall_s: float) -> dict[str, Any]:
     """Return what `--json` prints: the report, and what only this machine can tell."""
     body = asdict(report)
     head = {key: body.pop(key) for key in ("nodes", "seed", "events", "virtual_s")}
-    return {**head, "wall_s": round(wall_s, 3), "rss_mb": round(_resident(), 1), **body}
+    return {**head, "wall_s": round(wall_s, 3), "rss_mb": round(resident(), 1), **body}
 
 
-def _resident() -> float:
+def resident() -> float:
     """Return the most memory that this process has had, in MB."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (1e6 if sys.platform == "darwin" else 1e6 / 1024)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.sim.chord.messages import Neighbourhood
+from dhtd.sim.chord.node import ChordNode
 from dhtd.sim.chord.overlay import chord_node
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
@@ -22,24 +23,28 @@ def settle(net: Network, hosts: Iterable[Host]) -> None:
             place, length = census.place(host), min(node.policy.successors, len(census) - 1)
             after = tuple(census[(place + step) % len(census)].contact for step in range(1, length + 1))
             neighbours = Neighbourhood(census[place - 1].contact, after)
-        node.settled(neighbours, _fingers(net, host, neighbours), host.bootstrap, clock)
+        far = fingers(node, neighbours.successors, lambda id: census.successor(id).contact)
+        node.settled(neighbours, far, host.bootstrap, clock)
         net.flush(host)
 
 
-def _fingers(net: Network, host: Host, neighbours: Neighbourhood) -> dict[int, Contact]:
-    """Return the fingers beyond the successor: of each node among them, the first one."""
-    circle = chord_node(host.member).ring.circle
+def fingers(node: ChordNode, after: Sequence[Contact], successor: Callable[[Id], Contact]) -> dict[int, Contact]:
+    """Return the fingers beyond the successors `after` a node, of which `successor` is asked.
+
+    Of each node among them, it is the first finger.
+    """
+    circle = node.ring.circle
     far: dict[int, Contact] = {}
     number = 0
-    if not neighbours.successors:
+    if not after:
         return far
-    way = circle.way(neighbours.successors[0].id)
-    while number < net.keyspace.bits:
+    way = circle.way(after[0].id)
+    while number < circle.keyspace.bits:
         if 1 << number > way:
-            finger = net.census.successor(Id(circle.after(1 << number)))
-            if finger is host:
+            finger = successor(circle.after(1 << number))
+            if finger.id == node.own_id:
                 break
-            far[number] = finger.contact
+            far[number] = finger
             way = circle.way(finger.id)
         number += 1
     return far
