@@ -116,7 +116,9 @@ class Site:
 class App:
     """The ASGI application of one address."""
 
-    def __init__(self, site: Served, guard: Guard, note: Callable[[str], None]) -> None:
+    def __init__(self, site: Served, guard: Guard, note: Callable[[str], None], log: str = "the daemon's log") -> None:
+        """`log` says where a defect is explained that `note` was told of."""
+        self._log = log
         self._site = site
         self._guard = guard
         self._note = note
@@ -133,7 +135,7 @@ class App:
         except Exception:  # noqa: BLE001 - noted
             self._note("a request by HTTP failed")
             if not exchange.has_begun:
-                await exchange.answer_problem(InternalError("a defect in dhtd; the daemon's log has the details"))
+                await exchange.answer_problem(InternalError(f"a defect in dhtd; {self._log} has the details"))
 
     async def _answer(self, exchange: Exchange, verb: str) -> None:
         self._guard.check(exchange)

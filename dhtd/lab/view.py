@@ -65,7 +65,7 @@ async def _look_at(plan: Plan, command: str, listening: socket.socket, announce:
 async def show(stage: Stage, listening: socket.socket, note: Say) -> None:
     """Run a stage, and serve it on a socket that listens, until cancelled."""
     places = Places()
-    app = App(Site(stage), TokenlessGuard(), note)
+    app = App(Site(stage), TokenlessGuard(), note, "the simulation's terminal")
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
     try:
         async with trio.open_nursery() as nursery:

@@ -401,6 +401,17 @@ async def test_a_broken_invariant_ends_the_run(autojump_clock: MockClock, monkey
         assert len((await there.get("/nodes"))["nodes"]) == 30
 
 
+async def test_a_defect_of_the_site_ends_no_run(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with shown() as there:
+        monkeypatch.setattr(there.stage, "nodes", lambda at: 1 / 0)
+        answer = await there.ask("GET", "/nodes")
+        assert answer.status_code == 500
+        assert answer.json()["detail"] == "a defect in dhtd; the simulation's terminal has the details"
+        assert there.notes == ["a request by HTTP failed"]
+        there.notes.clear()
+        await there.passed(30.0)
+
+
 async def test_a_replay_of_a_touched_run_says_so(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise AssertionError("a table has a hole")
