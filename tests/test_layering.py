@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
 
 # The rooms of the core, from the ground up: each imports from those before it alone.
 ROOMS = [
-    *("ids", "names", "endpoint", "timers", "policy", "round_trips", "address_groups", "latest"),
+    *("enums", "ids", "names", "endpoint", "timers", "policy", "round_trips", "address_groups", "latest"),
     "records",
     *("messages", "codec", "counters", "traces", "events"),
     *("address", "storage", "routing", "querying", "membership", "publishing", "watching", "values", "serving"),

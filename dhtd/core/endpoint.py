@@ -7,9 +7,11 @@ conversion. A second address family is a second length, and nothing else.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from enum import Enum, IntEnum
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
+from dhtd.core.enums import plain
 from dhtd.errors import InvalidEndpoint, InvalidPort
 
 IPV4_SIZE = 6
@@ -28,6 +30,7 @@ class Family(IntEnum):
         return "IPv4" if self is Family.IPV4 else "IPv6"
 
 
+@plain
 class Scope(Enum):
     """How far an address means the same machine."""
 
@@ -35,6 +38,16 @@ class Scope(Enum):
     LINK = "link"  # link-local, of either family: to those on one link
     PRIVATE = "private"  # RFC 1918, RFC 4193, and RFC 6598, where VPNs live too: to those in one site
     PUBLIC = "public"  # to all
+
+
+class HasEndpoint(Protocol):
+    """Anything at an endpoint."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+
+T = TypeVar("T", bound=HasEndpoint)
 
 
 class Endpoint(bytes):
@@ -146,9 +159,9 @@ def scope_of(endpoint: Endpoint) -> Scope:
     first, second = endpoint[0], endpoint[1]
     if len(endpoint) == IPV4_SIZE:  # not by name: asked for each contact that is named to us
         if first == 127:
-            return Scope.HOST
+            return _HOST
         if first == 169 and second == 254:
-            return Scope.LINK
+            return _LINK
         is_private = (
             first == 10
             or (first == 192 and second == 168)
@@ -157,11 +170,11 @@ def scope_of(endpoint: Endpoint) -> Scope:
         )
     else:
         if first == 0xFE and second & 0xC0 == 0x80:
-            return Scope.LINK
+            return _LINK
         if not first and endpoint[:16] == _LOOPBACK6:
-            return Scope.HOST
+            return _HOST
         is_private = first & 0xFE == 0xFC
-    return Scope.PRIVATE if is_private else Scope.PUBLIC
+    return _PRIVATE if is_private else _PUBLIC
 
 
 def is_local(endpoint: Endpoint) -> bool:
@@ -177,15 +190,24 @@ def means_the_same(endpoint: Endpoint, there: Endpoint, *, beside_us: bool = Fal
     - A private address is not if `there` is public: another site has another machine at it. But it is if that node is
       `beside_us`, on a LAN that has public and private addresses.
     """
-    scope = scope_of(endpoint)
-    if scope is Scope.PUBLIC:
-        return True
-    other = scope_of(there)
-    return scope is other or (scope is Scope.PRIVATE and (other is not Scope.PUBLIC or beside_us))
+    return scope_of(endpoint) in shared_scopes(there, beside_us=beside_us)
+
+
+def shared_scopes(there: Endpoint, *, beside_us: bool = False) -> tuple[Scope, ...]:
+    """Return the scopes of the addresses that `means_the_same` is about, for the node that we reach at `there`."""
+    scope = scope_of(there)
+    if scope is _PUBLIC:
+        return _BESIDE_US if beside_us else _BY_ALL
+    return _PUBLIC, _PRIVATE, scope
 
 
 def is_contactable(endpoint: Endpoint, told_by: Endpoint, *, beside_us: bool = False) -> bool:
-    """Whether a node's word that another one listens at `endpoint` deserves a datagram.
+    """Whether a node's word that another one listens at `endpoint` deserves a datagram: see `contactable`."""
+    return _may_listen(endpoint) and means_the_same(endpoint, told_by, beside_us=beside_us)
+
+
+def contactable(named: Iterable[T], told_by: Endpoint, *, beside_us: bool = False) -> list[T]:
+    """Return those of the nodes that one node names that deserve a datagram, by their endpoints.
 
     - Port 0, "this network" (0/8), multicast and reserved addresses (224/3), and addresses that are `is_disguised`
       never do.
@@ -195,14 +217,16 @@ def is_contactable(endpoint: Endpoint, told_by: Endpoint, *, beside_us: bool = F
       its site is nothing to us. A stranger `beside_us`, on a LAN with public and private addresses, may name it as
       well.
     """
+    scopes = shared_scopes(told_by, beside_us=beside_us)
+    return [each for each in named if _may_listen(each.endpoint) and scope_of(each.endpoint) in scopes]
+
+
+def _may_listen(endpoint: Endpoint) -> bool:
     if endpoint[-2:] == b"\0\0":
         return False
     if len(endpoint) == IPV4_SIZE:
-        if not 0 < endpoint[0] < 224:
-            return False
-    elif endpoint[0] == 0xFF or is_disguised(endpoint):
-        return False
-    return means_the_same(endpoint, told_by, beside_us=beside_us)
+        return 0 < endpoint[0] < 224
+    return endpoint[0] != 0xFF and not is_disguised(endpoint)
 
 
 def is_disguised(endpoint: Endpoint) -> bool:
@@ -287,7 +311,9 @@ def check_port(port: int) -> int:
 
 
 _EXAMPLE = "192.168.1.123:1729"
-_LOCAL = (Scope.HOST, Scope.LINK)
+_HOST, _LINK, _PRIVATE, _PUBLIC = Scope  # an attribute of an enumeration is looked up slowly
+_LOCAL = (_HOST, _LINK)
+_BY_ALL, _BESIDE_US = (_PUBLIC,), (_PUBLIC, _PRIVATE)
 _IPV4_LENGTH = IPV4_SIZE - 2
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _NAT64 = b"\0\x64\xff\x9b" + bytes(8)

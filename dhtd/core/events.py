@@ -7,6 +7,7 @@ from enum import Enum
 from typing import NamedTuple, NewType
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.enums import plain
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Result
 from dhtd.core.records import Value
@@ -265,6 +266,7 @@ class Isolated:
     family: Family
 
 
+@plain
 class Silence(Enum):
     """How long attempts to join have been without an answer."""
 

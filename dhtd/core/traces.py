@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.enums import plain
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 
 
+@plain
 class Purpose(Enum):
     """Why a node searches the network."""
 

@@ -19,6 +19,7 @@ from enum import Enum, auto
 
 from dhtd.core.address_groups import outside
 from dhtd.core.endpoint import Endpoint, Scope, is_local, scope_of
+from dhtd.core.enums import plain
 from dhtd.core.policy import Policy
 
 
@@ -31,6 +32,7 @@ class Seen:
     is_believed: bool
 
 
+@plain
 class Verdict(Enum):
     """What a vote has come to."""
 
@@ -39,10 +41,14 @@ class Verdict(Enum):
     MOVED = auto()  # another address is believed now
 
 
+_NOTHING = Verdict.NOTHING  # as most are; an attribute of an enumeration is looked up slowly
+_PUBLIC = Scope.PUBLIC
+
+
 class ExternalAddress:
     """Votes on our address, from the `observed` field of replies."""
 
-    __slots__ = ("_believed", "_cast_at", "_last", "_lasts", "_limit", "_networks", "_quorum", "_votes")
+    __slots__ = ("_believed", "_cast", "_cast_at", "_last", "_lasts", "_limit", "_networks", "_quorum", "_votes")
 
     def __init__(self, policy: Policy) -> None:
         self._limit = policy.external_votes
@@ -51,6 +57,7 @@ class ExternalAddress:
         self._networks = outside(policy.exempt_networks)
         self._votes: dict[bytes, Endpoint] = {}  # by network, the latest last
         self._cast_at: dict[bytes, float] = {}  # when each was, in the same order
+        self._cast: dict[int, int] = {}  # how many there are, by family
         self._last: dict[tuple[int, Scope], bytes] = {}  # by family and scope: the IP address that was believed last
         self._believed: dict[Scope, list[Endpoint]] = {}  # by the scope that it is for, until a vote changes something
 
@@ -59,28 +66,33 @@ class ExternalAddress:
 
         It can only tell of the family, and the scope, that it is reached by.
         """
-        if len(voter) != len(observed) or observed.is_mapped:
-            return Verdict.NOTHING
-        if scope_of(voter) is not scope_of(observed):
-            return Verdict.NOTHING
-        witness = self._networks.witness(voter) if scope_of(voter) is Scope.PUBLIC else voter.ip
-        self._cast_at.pop(witness, None)
-        self._cast_at[witness] = now
-        gone = [self._votes.pop(witness)] if witness in self._votes else []
-        self._votes[witness] = observed
-        while self._cast_at[oldest := next(iter(self._votes))] + self._lasts <= now:
+        size = len(observed)
+        if len(voter) != size or observed.is_mapped:
+            return _NOTHING
+        scope = scope_of(voter)
+        if scope is not scope_of(observed):
+            return _NOTHING
+        witness = self._networks.witness(voter) if scope is _PUBLIC else voter[:-2]
+        votes, cast_at = self._votes, self._cast_at
+        gone = []
+        if witness in votes:
+            gone.append(self._drop(witness))
+        votes[witness], cast_at[witness] = observed, now
+        self._cast[size] = self._cast.get(size, 0) + 1
+        while cast_at[oldest := next(iter(votes))] + self._lasts <= now:
             gone.append(self._drop(oldest))
-        if len(self._votes) > self._limit:  # each family has as many, so that none outvotes the other
-            kin = [witness for witness, seen in self._votes.items() if len(seen) == len(observed)]
-            gone.extend(map(self._drop, kin[: -self._limit]))
+        if self._cast[size] > self._limit:  # each family has as many, so that none outvotes the other
+            gone.append(self._drop(next(witness for witness, seen in votes.items() if len(seen) == size)))
         if gone == [observed]:  # one vote took the place of another for the same endpoint, as most do
-            return Verdict.NOTHING
+            return _NOTHING
         self._believed.clear()
         return self._judge_change(observed)
 
     def _drop(self, witness: bytes) -> Endpoint:
         del self._cast_at[witness]
-        return self._votes.pop(witness)
+        seen = self._votes.pop(witness)
+        self._cast[len(seen)] -= 1
+        return seen
 
     def endpoints(self) -> list[Endpoint]:
         """Return the address that is believed to be ours, of each family that has one, IPv4 first."""
@@ -131,13 +143,13 @@ class ExternalAddress:
         if ip is not None:
             self._last[kind] = ip
         if before is None or before == observed.ip == ip:
-            return Verdict.NOTHING
+            return _NOTHING
         return Verdict.MOVED if ip != before else Verdict.CONTRADICTED
 
     def _judge(self, ip: bytes, networks: int, endpoints: list[Endpoint]) -> Seen:
         ports = Counter(observed for observed in endpoints if observed.ip == ip)
         endpoint = ports.most_common(1)[0][0]
-        needed = self._quorum if scope_of(endpoint) is Scope.PUBLIC else 1
+        needed = self._quorum if scope_of(endpoint) is _PUBLIC else 1
         return Seen(endpoint, networks, networks >= needed)
 
 
@@ -149,5 +161,5 @@ def _best_for(scope: Scope, candidates: Iterable[Seen]) -> Seen | None:
     """Return what is believed and can be told to those of a scope: an address of theirs first."""
     believed = [seen for seen in candidates if seen.is_believed]
     theirs = [seen for seen in believed if scope_of(seen.endpoint) is scope]
-    others = (Scope.PUBLIC,) if scope is Scope.PUBLIC else (Scope.PUBLIC, Scope.PRIVATE)
+    others = (_PUBLIC,) if scope is _PUBLIC else (_PUBLIC, Scope.PRIVATE)
     return next(iter(theirs), None) or next((seen for seen in believed if scope_of(seen.endpoint) in others), None)

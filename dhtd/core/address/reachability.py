@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint, Scope, scope_of
+from dhtd.core.enums import plain
 from dhtd.core.policy import Policy
 
 _LOOK_AGAIN: Final = 1.0  # seconds after evidence until more is worth the time that looking for it takes at each query
@@ -21,6 +22,7 @@ _FIELD: Final = 512  # bytes: with a hundred addresses in mind, one other addres
 _SPREAD: Final = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiplied by it, neighbours are far apart (Knuth)
 
 
+@plain
 class Reach(Enum):
     """The farthest place from which a stranger has reached us."""
 
@@ -44,13 +46,15 @@ class Reachability:
 
     def contacted(self, endpoint: Endpoint, now: float) -> None:
         """A query goes to this endpoint."""
-        self._turn(now)
+        if now >= self._turn_at:
+            self._turn(now)
         place, mark = _mark(endpoint)
         self._contacted[place] |= mark
 
     def queried(self, source: Endpoint, now: float) -> None:
         """A query has come from this endpoint."""
-        self._turn(now)
+        if now >= self._turn_at:
+            self._turn(now)
         place, mark = _mark(source)
         if (self._contacted[place] | self._before[place]) & mark:
             self._contacted[place] |= mark
@@ -66,10 +70,8 @@ class Reachability:
         return Reach.UNKNOWN
 
     def _turn(self, now: float) -> None:
-        """If it is time, forget the addresses from before the last turn; all of them, if that was long ago."""
+        """Forget the addresses from before the last turn; all of them, if that was long ago."""
         memory = self._policy.outside_memory
-        if now < self._turn_at:
-            return
         self._before = bytes(self._contacted) if now < self._turn_at + memory else bytes(_FIELD)
         self._contacted = bytearray(_FIELD)
         self._turn_at = now + memory

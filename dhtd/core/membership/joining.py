@@ -19,6 +19,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.enums import plain
 from dhtd.core.events import Silence
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlay import Joining, Overlay
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _EAGER_PAUSE: Final = 0.25  # seconds at most between eager attempts: a fleet does not ping in step
 
 
+@plain
 class Turn(Enum):
     """What changes how far a node has come."""
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from dhtd.core.enums import plain
 from dhtd.core.membership.joining import JoiningClock
 from dhtd.core.messages import Contact, Error, Ping, Result
 from dhtd.core.querying.operations import Report
@@ -31,6 +32,7 @@ from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlay import Overlay
 
 
+@plain
 class Doubt(Enum):
     """How sure it is that the network answers."""
 
@@ -39,6 +41,7 @@ class Doubt(Enum):
     DOUBTFUL = auto()  # a live contact is silent, and a witness is asked
 
 
+@plain
 class Evidence(Enum):
     """What changes the doubt."""
 

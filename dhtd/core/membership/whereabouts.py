@@ -27,12 +27,12 @@ class Whereabouts:
     def observed(self, voter: Endpoint, observed: Endpoint, now: float) -> bool:
         """Take a vote for our address; return whether it shows that we have moved."""
         match self._external.vote(voter, observed, now):
+            case Verdict.NOTHING:  # as most
+                pass
             case Verdict.MOVED:
                 return True
             case Verdict.CONTRADICTED:
                 self.ask(now)
-            case Verdict.NOTHING:
-                pass
             case verdict:
                 assert_never(verdict)
         return False

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Final, Protocol, assert_never
 
 from dhtd.core.counters import SEARCH_CANDIDATES, SEARCH_QUERIES
+from dhtd.core.enums import plain
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
@@ -19,6 +20,7 @@ from dhtd.core.routing.overlay import Overlay
 _BEHIND: Final = 4  # times K contacts of our own to ask where the nearest are full
 
 
+@plain
 class Course(Enum):
     """How far a search as a whole has come."""
 
@@ -27,6 +29,7 @@ class Course(Enum):
     OVER = auto()  # its result stands: later answers do not count
 
 
+@plain
 class Turn(Enum):
     """What changes the course of a search."""
 
@@ -43,6 +46,9 @@ TRANSITIONS: Final = {
     (Course.SEARCHING, Turn.ENDED): Course.OVER,
     (Course.DORMANT, Turn.ENDED): Course.OVER,
 }  # in all other cases the state stays
+
+
+_OVER = Course.OVER  # an attribute of an enumeration is looked up slowly
 
 
 class Finder(Protocol):
@@ -71,7 +77,7 @@ class Branch:
     @property
     def is_over(self) -> bool:
         """Whether its result stands."""
-        return self.course is Course.OVER
+        return self.course is _OVER
 
     def start(self, first: list[Contact], now: float) -> None:
         """Begin with these contacts, and then the nearest that we know."""

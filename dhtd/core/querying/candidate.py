@@ -10,9 +10,11 @@ from typing import Final
 
 from dhtd.core.address_groups import Party
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.enums import plain
 from dhtd.core.messages import Contact
 
 
+@plain
 class Progress(Enum):
     """How far a search has come with a candidate."""
 
@@ -29,6 +31,7 @@ class Progress(Enum):
 FRESH, WAITING, SLOW, LATE, ANSWERED, FULL, FAILED = Progress
 
 
+@plain
 class Change(Enum):
     """What takes a search further with a candidate."""
 

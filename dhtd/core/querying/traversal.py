@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from dhtd.core.endpoint import Endpoint, Family, is_contactable
+from dhtd.core.endpoint import Endpoint, Family, contactable
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Find, FindNode, FindValue, Found, Result
 from dhtd.core.querying.branch import Branch
@@ -171,7 +171,9 @@ class Traversal:
         named = self._contactable(result, contact)
         if self.trace is not None:
             self.trace.answered(query, contact, result, self._without_us(named), now)
-        search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
+        of_others = [other for other in named if len(other.endpoint) != family]  # none, of a node of one family
+        own = [other for other in named if len(other.endpoint) == family] if of_others else named
+        search.learn(contact.endpoint, own)
         if self._reader is not None:
             assert isinstance(query.request, Find)
             self._reader.found(contact, query.request, result, now)
@@ -183,7 +185,10 @@ class Traversal:
             if self._reader is not None:
                 self._reader.progressed(now)
         # 3. Go on, and let the other family go on that has news by this answer.
-        self._advance(now, family, *self._pass_on(named, contact, search, now))
+        if of_others:
+            self._advance(now, family, *self._pass_on(of_others, contact, search, now))
+        else:
+            self._advance(now, family)
 
     def overdue(self, query: Asked, now: float, *, late: bool) -> None:
         """Use the slot for another contact. If it is `late`, wait only while there is nothing else to wait for."""
@@ -248,11 +253,8 @@ class Traversal:
         branch = self._branches.get(family)
         return None if branch is None or branch.is_over else branch.search
 
-    def _pass_on(self, named: Iterable[Contact], namer: Contact, search: Search, now: float) -> list[int]:
+    def _pass_on(self, others: Sequence[Contact], namer: Contact, search: Search, now: float) -> list[int]:
         """Pass on contacts of the other family that were named to `search`; return the family that has news."""
-        others = [contact for contact in named if len(contact.endpoint) != len(namer.endpoint)]
-        if not others:
-            return []
         family = len(others[0].endpoint)  # there are two
         other = self._open(family)
         if other is None:
@@ -287,8 +289,9 @@ class Traversal:
         self._finished = self._gave_up = self._converged = self._reader = self._tell = None
 
     def _is_any_worth_waiting_for(self) -> bool:
-        is_alone = not any(branch.is_over for branch in self._branches.values())
-        return any(branch.is_worth_waiting_for(is_alone=is_alone) for branch in self._branches.values())
+        branches = self._branches.values()
+        over = [branch for branch in branches if branch.is_over]
+        return any(branch.is_worth_waiting_for(is_alone=not over) for branch in branches)
 
     def _converge(self, branch: Branch, now: float) -> None:
         branch.count_caps()
@@ -299,7 +302,7 @@ class Traversal:
         """Return those of an answer that deserve a query."""
         teller = told_by.endpoint
         beside_us = self._requester.is_beside_us(teller)
-        return [contact for contact in found.contacts if is_contactable(contact.endpoint, teller, beside_us=beside_us)]
+        return contactable(found.contacts, teller, beside_us=beside_us)
 
     def _without_us(self, contacts: Iterable[Contact]) -> list[Contact]:
         own_ids = self._overlays.own_ids

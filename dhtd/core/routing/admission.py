@@ -30,7 +30,7 @@ from dhtd.core.routing.outcomes import (
     Verify,
 )
 from dhtd.core.routing.room import Room
-from dhtd.core.routing.standing import Standing
+from dhtd.core.routing.standing import GOOD
 from dhtd.core.routing.table import Bucket
 from dhtd.core.routing.waiting_line import Claims, InLine, WaitingLine
 
@@ -108,7 +108,7 @@ class RoutingState(Contacts):
         """Whether it is plain that there is nothing to learn about a node that has queried us; else ask `queried`."""
         incumbent = self.table.at(endpoint)
         if incumbent is not None and incumbent.id == id:
-            return self.meta.standing(id, now) is Standing.GOOD
+            return self.meta.standing(id, now) is GOOD
         return self.table.turns_away(id, now)
 
     def queried(self, id: Id, endpoint: Endpoint, now: float) -> bool:
@@ -121,7 +121,7 @@ class RoutingState(Contacts):
         if incumbent is not None:
             if incumbent.endpoint != endpoint:
                 return self.meta.is_bad(id) or self._is_contestable(id, now)
-            return self.meta.standing(id, now) is not Standing.GOOD
+            return self.meta.standing(id, now) is not GOOD
         # 2. A stranger that could not enter, whatever it answers.
         if id == self.table.own_id or endpoint in self.routers or self.changers.doubts(id, endpoint, now):
             return False
@@ -208,7 +208,7 @@ class RoutingState(Contacts):
         """Whether all in the bucket are good. Asked for each query of a stranger, so remembered."""
         if now < bucket.good_until:
             return True
-        if any(self.meta.standing(contact.id, now) is not Standing.GOOD for contact in bucket.contacts):
+        if any(self.meta.standing(contact.id, now) is not GOOD for contact in bucket.contacts):
             return False
         bucket.good_until = min((self.meta.good_until(contact.id) for contact in bucket.contacts), default=now)
         return True
@@ -244,7 +244,7 @@ class RoutingState(Contacts):
         self._line.join(contact, bucket, now)
         if self._all_good(bucket, now):
             return Full()
-        doubtful = [other for other in bucket.contacts if self.meta.standing(other.id, now) is not Standing.GOOD]
+        doubtful = [other for other in bucket.contacts if self.meta.standing(other.id, now) is not GOOD]
         oldest_first = sorted(doubtful, key=self.meta.last_heard)
         return Verify(min(oldest_first, key=self._suits))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Family
+from dhtd.core.enums import plain
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _MOVES = 60.0  # seconds between introductions, however often our address changes
 
 
+@plain
 class Joining(Enum):
     """How far a node has come with joining the network of one family. `dhtd.core.membership.joining` has the table."""
 
@@ -33,6 +35,9 @@ class Joining(Enum):
     CONNECTED = auto()  # somebody has answered: the lookup of our own ID is under way
     JOINED = auto()  # that lookup was answered: own entries may be published
     SILENT = auto()  # the last attempt had no answer, or the network was lost; else as ALONE
+
+
+_CONNECTED, _JOINED = Joining.CONNECTED, Joining.JOINED  # an attribute of an enumeration is looked up slowly
 
 
 class Overlay:
@@ -91,12 +96,12 @@ class Overlay:
     @property
     def is_connected(self) -> bool:
         """Whether a node has answered, and the network has not been lost since."""
-        return self.joining in (Joining.CONNECTED, Joining.JOINED)
+        return self.joining is _CONNECTED or self.joining is _JOINED
 
     @property
     def is_joined(self) -> bool:
         """Whether our neighbours are known as well."""
-        return self.joining is Joining.JOINED
+        return self.joining is _JOINED
 
     @property
     def is_silent(self) -> bool:
@@ -131,7 +136,7 @@ class Overlay:
 
     def next_introduction(self) -> float | None:
         """Return when `is_introduction_due` changes."""
-        return self._introduce_at if self.is_joined else None
+        return self._introduce_at if self.joining is _JOINED else None
 
     def is_introduction_due(self, now: float) -> bool:
         """Whether to look ourselves up again, so that nodes which have dropped us know us again."""

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 from enum import Enum
 
+from dhtd.core.enums import plain
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.round_trips import RoundTrips
 
 
+@plain
 class Standing(Enum):
     """How far a contact is to be trusted to answer."""
 
     GOOD = "good"
     QUESTIONABLE = "questionable"
     BAD = "bad"
+
+
+GOOD, QUESTIONABLE, BAD = Standing  # for code that runs for each query
 
 
 class History:
@@ -111,8 +116,8 @@ class Standings:
         """Return how far the contact is to be trusted."""
         found_by = packed(id)
         if found_by in self.bad:
-            return Standing.BAD
-        record = self._records[found_by]
-        if record.heard_at is not None and now - record.heard_at < self._policy.good_for:
-            return Standing.GOOD
-        return Standing.QUESTIONABLE
+            return BAD
+        heard_at = self._records[found_by].heard_at
+        if heard_at is not None and now - heard_at < self._policy.good_for:
+            return GOOD
+        return QUESTIONABLE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dhtd.core.address.reachability import Reachability
 from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL, Counters
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.enums import plain
 from dhtd.core.messages import BadQuery, Find, Ping, Query, Renew
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlays import Overlays
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from random import Random
 
 
+@plain
 class Serves(Enum):
     """Whose queries are answered. A node that does not serve all says so, and is nobody's contact (BEP 43)."""
 

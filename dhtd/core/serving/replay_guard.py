@@ -14,10 +14,12 @@ from __future__ import annotations
 from enum import Enum
 
 from dhtd.core.endpoint import source_group
+from dhtd.core.enums import plain
 from dhtd.core.messages import Store, Withdraw
 from dhtd.core.policy import Policy
 
 
+@plain
 class Repeat(Enum):
     """What is to be done with a store or a withdrawal."""
 
