@@ -50,7 +50,7 @@ class News:
         overlays: Overlays,
         memberships: Memberships,
         whereabouts: Whereabouts,
-        naming: Naming,
+        naming: Naming | None,
         responder: Responder,
         publisher: Publisher,
         watching: Watching,
@@ -60,7 +60,7 @@ class News:
         tell: Callable[[Joined | Renamed | Isolated | Unreached], None],
         observations: Observations,
     ) -> None:
-        """`tell` takes what the owner of the node is to know."""
+        """`tell` takes what the owner of the node is to know. There is no `naming` where IDs follow no rule."""
         self._overlays = overlays
         self._memberships = memberships
         self._whereabouts = whereabouts
@@ -93,9 +93,10 @@ class News:
         """A node sees us at this endpoint."""
         if self._whereabouts.observed(voter, observed, now):
             self.moved(now)
-        family = self._naming.observed(observed, now)
-        if family is not None:
-            self._renamed(family, now)
+        if self._naming is not None:
+            family = self._naming.observed(observed, now)
+            if family is not None:
+                self._renamed(family, now)
 
     def heard(self, query: Asked, contact: Contact, rtt: float | None, now: float) -> None:
         """A contact has answered a query."""

@@ -148,7 +148,8 @@ class Node:
         self._is_settled = self.state.is_settled if len(overlays.own_ids) == 1 else overlays.is_settled
         # What brings them together
         whereabouts = Whereabouts(requester, overlays, self.external, policy)
-        naming = Naming(codec.traits.id_rule, overlays, self.external, policy, rng)
+        rule = codec.traits.id_rule
+        naming = None if rule is None else Naming(rule, overlays, self.external, policy, rng)
         self._news = news = News(
             overlays,
             memberships,
@@ -173,6 +174,7 @@ class Node:
         # The clock
         self._sweep = Sweep(policy, self.store, self.withdrawals, now)
         self._attempts = Attempts()
+        self._is_paced, self._writes_ahead = bool(policy.pace), write_ahead
         self._next_timeouts = [
             requester.transactions.next_timeout,
             *publisher.next_timeouts(),
@@ -242,7 +244,8 @@ class Node:
         attempts, publisher, settle = self._attempts, self.publisher, self._news.settle
         # 1. Queries that stayed without an answer, and those that waited for their turn.
         attempts.do(self._answers.expire, now, attempts)
-        attempts.do(self.requester.send_due, now)
+        if self._is_paced:
+            attempts.do(self.requester.send_due, now)
         attempts.do(settle, now)
         # 2. What has expired.
         attempts.do(self._sweep.go_on, now)
@@ -251,16 +254,21 @@ class Node:
             attempts.do(membership.keep_up, now)
             attempts.do(settle, now)
         # 4. Own records.
-        attempts.do(publisher.wait_no_longer, now, attempts)
-        attempts.do(publisher.publish_due, now, attempts)
-        attempts.do(publisher.heartbeats.beat_due, now, attempts)
-        attempts.do(publisher.patrol.go_round, now)
+        if self._writes_ahead:
+            attempts.do(publisher.wait_no_longer, now, attempts)
+        has_records = bool(publisher.record_timers)
+        if has_records:
+            attempts.do(publisher.publish_due, now, attempts)
+            attempts.do(publisher.heartbeats.beat_due, now, attempts)
+            attempts.do(publisher.patrol.go_round, now)
         attempts.do(publisher.newcomers.go_on, now)
-        attempts.do(publisher.withdrawing.retry_due, now, attempts)
+        if has_records:
+            attempts.do(publisher.withdrawing.retry_due, now, attempts)
         attempts.do(settle, now)
         # 5. Watches, those of others and our own.
-        self.watching.go_on(now, attempts)
-        attempts.do(settle, now)
+        if self.watching.keys.watches:
+            self.watching.go_on(now, attempts)
+            attempts.do(settle, now)
         # 6. Values.
         self.values.go_on(now, attempts)
         attempts.do(settle, now)
@@ -270,7 +278,8 @@ class Node:
 
     def poll_transmit(self) -> Transmit | None:
         """Return the next datagram to send."""
-        return self.requester.poll()
+        transmits = self.requester.transmits
+        return transmits.popleft() if transmits else None
 
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is next to be called. Asking again after any input is cheap."""

@@ -23,6 +23,6 @@ class RoundTrips:
             self._deviation += (abs(rtt - self.mean) - self._deviation) * 2 * self._gain
             self.mean += (rtt - self.mean) * self._gain
 
-    def patience(self, deviations: int) -> float | None:
-        """Return the mean plus so many deviations, in seconds; None before the first sample."""
-        return None if self.mean is None else self.mean + deviations * self._deviation
+    def patience(self, deviations: int) -> float:
+        """Return the mean plus so many deviations, in seconds; 0 before the first sample."""
+        return (self.mean or 0.0) + deviations * self._deviation

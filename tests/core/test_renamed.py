@@ -97,6 +97,6 @@ def test_other_values_are_far_from_the_new_id() -> None:
         held.put(put, STRANGER.ip, 0.0, lambda _: None)
     told(node, 8)
     own_id = node.values._overlays.own_id
-    bits = {each.key: each.bits for each in held._held.values()}
+    bits = {each.key: each.bits for each in held.by_key.values()}
     assert bits == {packed_key: (int.from_bytes(packed_key, "big") ^ own_id).bit_length() for packed_key in bits}
     assert len(held._shares) == 1  # of one source

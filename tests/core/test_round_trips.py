@@ -9,7 +9,7 @@ from dhtd.core.round_trips import RoundTrips
 
 def test_without_samples_nothing_is_known() -> None:
     trips = RoundTrips()
-    assert (trips.samples, trips.mean, trips.patience(4)) == (0, None, None)
+    assert (trips.samples, trips.mean, trips.patience(4)) == (0, None, 0.0)
 
 
 def test_half_of_the_first_sample_is_the_deviation() -> None:

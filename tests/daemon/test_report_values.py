@@ -115,7 +115,7 @@ async def test_long_lists_of_values_come_in_parts(autojump_clock: MockClock, tmp
         assert {name: len(rows[name]) for name, rows in first.items()} == dict.fromkeys(parts, SLICE)  # type: ignore[literal-required]
         autojump_clock.jump(61)
         own.drop(Id(SLICE))
-        held._drop(held._held[next(iter(reversed(held._held)))])
+        held._drop(held.by_key[next(iter(reversed(held.by_key)))])
         last = {name: list(_rest(rows)) for name, rows in parts.items()}
         assert [each["id"] for each in last["values"]] == [NATIVE.format(Id(SLICE + 1))]
         assert last["held_values"] == []

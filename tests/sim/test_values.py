@@ -158,7 +158,7 @@ def test_a_stale_holder_is_mended_by_a_get() -> None:
     put(net, hosts[0], new)
     key, stale = net.codec.key_of(old), holders(net, new)[0]
     values, now = stale.node.values.held, stale.clock(net.now)
-    values._drop(values._held[packed(key)])
+    values._drop(values.by_key[packed(key)])
     assert values.restore(HeldValue(key, old, bytes(4), now + HOUR), now)
     asker = next(host for host in net.live if host not in holders(net, new) and host is not hosts[0])
     first = get(net, asker, new)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from random import Random
 
 
+_ACCEPTED = (Inserted, Replaced, Known)
+
+
 class Verifying:
     """The questionable contacts that are being pinged, in all families: `verifications` at most."""
 
@@ -112,6 +115,8 @@ class Membership:
 
     def poll_facts(self) -> list[Fact]:
         """Take and return what is new."""
+        if not self._facts:
+            return []
         facts, self._facts = self._facts, []
         return facts
 
@@ -172,13 +177,15 @@ class Membership:
             overlay.state.moved(query.id, query.endpoint)
             overlay.state.changers.answered_instead(contact)
         outcome = overlay.state.answered(contact, rtt, now)
-        facts: list[Fact] = [Heard(contact, isinstance(outcome, Inserted | Replaced | Known))]
+        facts: list[Fact] = [Heard(contact, isinstance(outcome, _ACCEPTED))]
         match outcome:
+            case Known():  # as most are
+                pass
             case Inserted() | Replaced():
                 facts.append(NewContact(contact))
             case Verify(questionable) | Contested(questionable):
                 self._verifying.verify(questionable, contact, now)
-            case Known() | Full() | Refused() | Crowded():
+            case Full() | Refused() | Crowded():
                 pass
             case _:
                 assert_never(outcome)

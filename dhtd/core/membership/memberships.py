@@ -134,7 +134,10 @@ class Memberships:
 
     def poll_facts(self) -> list[Fact]:
         """Take and return what is new."""
-        return [fact for membership in self for fact in membership.poll_facts()]
+        facts: list[Fact] = []
+        for membership in self._by_family.values():
+            facts += membership.poll_facts()
+        return facts
 
     def next_timeouts(self) -> list[Callable[[], float | None]]:
         """Return what tells when a membership has something to do."""

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Naming:
-    """Watches whether our IDs suit our addresses. Without a rule they do."""
+    """Watches whether our IDs suit our addresses."""
 
     __slots__ = ("_external", "_next", "_overlays", "_policy", "_rng", "_rule", "_suited")
 
     def __init__(
-        self, rule: IdRule | None, overlays: Overlays, external: ExternalAddress, policy: Policy, rng: Random
+        self, rule: IdRule, overlays: Overlays, external: ExternalAddress, policy: Policy, rng: Random
     ) -> None:
         self._rule = rule
         self._overlays = overlays
@@ -38,7 +38,7 @@ class Naming:
         """Return the family in which we have another ID, now that a node has said where we are."""
         rule, ip, size = self._rule, observed.ip, len(observed)
         # 1. Most say what we know.
-        if rule is None or self._suited.get(size) == ip or scope_of(observed) is not Scope.PUBLIC:
+        if self._suited.get(size) == ip or scope_of(observed) is not Scope.PUBLIC:
             return None
         overlay = self._overlays.of(observed)
         if overlay is None or now < self._next.get(size, now):

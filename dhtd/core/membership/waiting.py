@@ -51,6 +51,8 @@ class Waiting:
 
     def settle(self, now: float) -> None:
         """Start those that need not wait any longer."""
+        if not self._operations:
+            return
         for operation, patience in list(self._operations.items()):
             if operation in self._operations and not self._must_wait(patience, now):
                 del self._operations[operation]

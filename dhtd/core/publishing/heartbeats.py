@@ -53,7 +53,6 @@ class Heartbeats:
     __slots__ = (
         "_dropped",
         "_farewell",
-        "_holders",
         "_holders_of",
         "_in_flight",
         "_overlays",
@@ -62,6 +61,7 @@ class Heartbeats:
         "_rng",
         "_step",
         "_timers",
+        "holders",
         "lease",
     )
 
@@ -80,7 +80,7 @@ class Heartbeats:
         self._patrol = patrol
         self._dropped = dropped
         self._rng = rng
-        self._holders: dict[Contact, Holder] = {}
+        self.holders: dict[Contact, Holder] = {}  # that are asked; read by others
         # The holders of each entry. `OwnEntry` forgets those whose lease has run out, and these are asked all the same.
         self._holders_of: dict[RecordKey, dict[Contact, None]] = {}
         self._timers: Timers[Contact] = Timers()
@@ -90,7 +90,7 @@ class Heartbeats:
 
     def __len__(self) -> int:
         """How many holders are asked."""
-        return len(self._holders)
+        return len(self.holders)
 
     # Who holds what
 
@@ -123,13 +123,13 @@ class Heartbeats:
 
     def watches_no_longer(self, contact: Contact, key: bytes) -> None:
         """Our watch of this key at a node is over, or is to be."""
-        holder = self._holders.get(contact)
+        holder = self.holders.get(contact)
         if holder is not None and holder.watches.pop(key, None) is not None:
             self._forget_if_empty(contact, holder)
 
     def token(self, contact: Contact) -> bytes:
         """Return the latest token of a node for our session; empty without one."""
-        holder = self._holders.get(contact)
+        holder = self.holders.get(contact)
         return b"" if holder is None else holder.token
 
     # When they are asked
@@ -145,7 +145,7 @@ class Heartbeats:
 
     def may_have_ended(self, now: float) -> None:
         """This machine stood still, or reaches a network again. Leases may have ended: ask all holders soon."""
-        for contact in self._holders:
+        for contact in self.holders:
             self._timers.set(contact, now + self._rng.random() * self.lease.period / 2)
 
     def say_goodbye(self, seconds: int, now: float) -> None:
@@ -154,7 +154,7 @@ class Heartbeats:
         Where holders are asked rarely, they keep the records for a whole period, so that a restart leaves no gap.
         """
         self._farewell = max(seconds, ceil(self.lease.period)) if seconds else 0
-        for contact, holder in self._holders.items():
+        for contact, holder in self.holders.items():
             self._timers.cancel(contact)
             holder.repeats = False
             self._ask(contact, holder, now)
@@ -216,10 +216,10 @@ class Heartbeats:
     # Inside
 
     def _holder(self, contact: Contact, now: float, due_at: float) -> Holder:
-        holder = self._holders.get(contact)
+        holder = self.holders.get(contact)
         if holder is None:
-            holder = self._holders[contact] = Holder()
-            self.lease.has_holders(len(self._holders))
+            holder = self.holders[contact] = Holder()
+            self.lease.has_holders(len(self.holders))
             holder.slot = self._rng.random()
             self._timers.set(contact, min(due_at, self._next_beat(holder, now)))
         return holder
@@ -232,7 +232,7 @@ class Heartbeats:
 
     def _release(self, entry: OwnEntry, contacts: Iterable[Contact]) -> None:
         for contact in contacts:
-            holder = self._holders[contact]
+            holder = self.holders[contact]
             del holder.entries[entry.record_key]
             self._unlink(entry.record_key, contact)
             if holder.restock is not None:
@@ -244,9 +244,9 @@ class Heartbeats:
             self._forget(contact)
 
     def _forget(self, contact: Contact) -> Holder:
-        holder = self._holders.pop(contact)
+        holder = self.holders.pop(contact)
         self._timers.cancel(contact)
-        self.lease.has_holders(len(self._holders))
+        self.lease.has_holders(len(self.holders))
         for record_key in holder.entries:
             self._unlink(record_key, contact)
             if holder.restock is not None:
@@ -263,7 +263,7 @@ class Heartbeats:
             del self._holders_of[record_key]
 
     def _beat(self, contact: Contact, now: float) -> None:
-        holder = self._holders[contact]
+        holder = self.holders[contact]
         holder.repeats = False
         self._timers.set(contact, self._next_beat(holder, now))
         overlay = self._overlays.of(contact.endpoint)
@@ -284,7 +284,7 @@ class Heartbeats:
             self._ask(contact, holder, now, seconds=0)
 
     def _next_beat(self, holder: Holder, now: float) -> float:
-        return self._step.next_for(holder.slot, len(self._holders), self.lease.rate, self.lease.period, now)
+        return self._step.next_for(holder.slot, len(self.holders), self.lease.rate, self.lease.period, now)
 
     def _set_next(self, contact: Contact, now: float, pause: float) -> None:
         self._timers.set(contact, now + self._step.jittered(pause))
@@ -300,7 +300,7 @@ class Heartbeats:
     def _asked(self, query: Asked) -> tuple[Contact, Holder | None]:
         assert query.id is not None
         contact = Contact(query.id, Endpoint(query.endpoint))
-        return contact, self._holders.get(contact)
+        return contact, self.holders.get(contact)
 
     def _missed(self, contact: Contact, holder: Holder, now: float) -> None:
         if self._farewell is not None:
@@ -339,6 +339,6 @@ class Heartbeats:
 
     def restock_over(self, contact: Contact) -> None:
         """A holder was asked for all."""
-        holder = self._holders.get(contact)
+        holder = self.holders.get(contact)
         if holder is not None:
             holder.restock = None

@@ -82,7 +82,7 @@ class Newcomers:
         overlay = self._overlays[len(contact.endpoint)]
         if not overlay.state.is_live(contact) or contact.endpoint in self._under_way:
             return False
-        is_denser = overlay.refresher.is_news(self._density(overlay)) and overlay.state.is_neighbour(contact)
+        is_denser = overlay.state.is_neighbour(contact) and overlay.refresher.is_news(self._density(overlay))
         return is_denser or self._hurrying.concerns(contact, came_at)
 
     def _density(self, overlay: Overlay) -> int:

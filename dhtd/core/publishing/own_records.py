@@ -56,6 +56,7 @@ class OwnRecords:
         "credit",
         "reach",
         "untaken",
+        "work",
     )
 
     def __init__(
@@ -75,6 +76,7 @@ class OwnRecords:
         self._published = 0  # how many were ever published
         self._timetable = Timetable(policy)
         self._walks = Walks(self._is_tracked)
+        self.work = (self._entries, self._walks.under_way)  # while both are empty, nothing is due
         self._changed = ChangedHolders()
         self.reach = Reach(families, policy.k)
         self.credit = Credit(policy)

@@ -90,12 +90,12 @@ class PendingWithdrawals:
         "_caps_hit",
         "_changed",
         "_count",
-        "_entries",
         "_holders",
         "_in_hand",
         "_policy",
         "_rng",
         "_timers",
+        "by_record",
     )
 
     def __init__(
@@ -106,7 +106,7 @@ class PendingWithdrawals:
         self._policy = policy
         self._changed = ChangedHolders()
         self._can_ask = can_ask
-        self._entries: dict[RecordKey, dict[Contact, _Owed]] = {}  # the first deleted first
+        self.by_record: dict[RecordKey, dict[Contact, _Owed]] = {}  # the first deleted first; read by others
         self._holders: dict[bytes, dict[Endpoint, Holder]] = {}  # of the same, by packed ID
         self._timers: Timers[Contact] = Timers()  # of holders that are not in hand
         self._count = 0
@@ -118,16 +118,16 @@ class PendingWithdrawals:
 
     def __iter__(self) -> Iterator[Pending]:
         """Yield each."""
-        for entry in self._entries:
+        for entry in self.by_record:
             yield from self.pending(entry)
 
     def entries(self) -> list[RecordKey]:
         """Return the deleted entries; `pending` tells of each."""
-        return list(self._entries)
+        return list(self.by_record)
 
     def pending(self, record_key: RecordKey) -> list[Pending]:
         """Return the withdrawals of one entry; none where there are none any more."""
-        owed_by = self._entries.get(record_key, {})
+        owed_by = self.by_record.get(record_key, {})
         return [self._pending(record_key, contact, owed) for contact, owed in owed_by.items()]
 
     def _pending(self, record_key: RecordKey, contact: Contact, owed: _Owed) -> Pending:
@@ -137,11 +137,11 @@ class PendingWithdrawals:
 
     def holders(self, record_key: RecordKey) -> dict[Contact, float]:
         """Return the nodes that may hold this entry, and until when."""
-        return {contact: owed.until for contact, owed in self._entries.get(record_key, {}).items()}
+        return {contact: owed.until for contact, owed in self.by_record.get(record_key, {}).items()}
 
     def silent(self, record_keys: Iterable[RecordKey]) -> int:
         """Return how many of the holders of these entries have acknowledged nothing."""
-        owed = [owed_by.items() for record_key in record_keys if (owed_by := self._entries.get(record_key))]
+        owed = [owed_by.items() for record_key in record_keys if (owed_by := self.by_record.get(record_key))]
         return len({contact for each in owed for contact, owed in each if owed.confirm_at is None})
 
     # What changes
@@ -164,7 +164,7 @@ class PendingWithdrawals:
 
     def restore(self, record_key: RecordKey, contact: Contact, until: float) -> None:
         """Do the same for a holder that is on disk, which is no change."""
-        owed_by = self._entries.setdefault(record_key, {})
+        owed_by = self.by_record.setdefault(record_key, {})
         owed = owed_by.get(contact)
         if owed is not None:
             owed.until = max(owed.until, until)
@@ -174,7 +174,7 @@ class PendingWithdrawals:
         owed_by[contact] = holder.owed[record_key] = _Owed(until)
         self._count += 1
         if self._count > self._policy.withdrawals:
-            first, owed_by = next(iter(self._entries.items()))
+            first, owed_by = next(iter(self.by_record.items()))
             self._drop(first, next(iter(owed_by)))
             self._caps_hit[WITHDRAWALS] += 1
 
@@ -187,7 +187,7 @@ class PendingWithdrawals:
 
     def let_go(self, record_key: RecordKey, contact: Contact, now: float, *, had_it: bool = False) -> None:
         """A holder has acknowledged a withdrawal. If it `had_it` until then, this is the first of the two."""
-        owed = self._entries.get(record_key, {}).get(contact)
+        owed = self.by_record.get(record_key, {}).get(contact)
         if owed is None:
             return
         if owed.confirm_at is None or had_it:
@@ -197,18 +197,18 @@ class PendingWithdrawals:
 
     def holds_nothing(self, record_key: RecordKey, contact: Contact) -> None:
         """A holder has given no token, so it holds nothing from our address."""
-        if contact in self._entries.get(record_key, {}):
+        if contact in self.by_record.get(record_key, {}):
             self._drop(record_key, contact)
 
     def first_until(self) -> float:
         """Return when a copy of the entry that was deleted first expires; there must be one."""
-        return next(iter(next(iter(self._entries.values())).values())).until
+        return next(iter(next(iter(self.by_record.values())).values())).until
 
     def sweep(self, now: float) -> bool:
         """Forget withdrawals with expired copies, `SWEPT` at most; return whether more may be left."""
         expired = (
             (record_key, contact)
-            for record_key, owed_by in self._entries.items()
+            for record_key, owed_by in self.by_record.items()
             for contact, owed in owed_by.items()
             if owed.until <= now
         )
@@ -222,7 +222,7 @@ class PendingWithdrawals:
     def release(self, record_keys: Iterable[RecordKey], now: float) -> None:
         """The first withdrawal of these entries has ended: set when to ask the holders again."""
         for record_key in record_keys:
-            for contact, owed in self._entries.get(record_key, {}).items():
+            for contact, owed in self.by_record.get(record_key, {}).items():
                 holder = self._holder(contact)
                 if owed.confirm_at is not None:
                     self._ask_by(holder, owed.confirm_at)
@@ -243,7 +243,7 @@ class PendingWithdrawals:
 
         A holder may have moved if its ID answers elsewhere, and `is_accepted` there by the routing table.
         """
-        for holder in self._holders.get(packed(contact.id), {}).values():
+        for holder in self._holders.get(packed(contact.id), {}).values() if self._holders else ():
             is_there = holder.contact == contact
             if is_there or (is_accepted and len(holder.contact.endpoint) == len(contact.endpoint)):
                 holder.moved_to = None if is_there else contact.endpoint
@@ -320,10 +320,10 @@ class PendingWithdrawals:
             self._timers.set(holder.contact, when)
 
     def _drop(self, record_key: RecordKey, contact: Contact) -> None:
-        owed_by = self._entries[record_key]
+        owed_by = self.by_record[record_key]
         del owed_by[contact]
         if not owed_by:
-            del self._entries[record_key]
+            del self.by_record[record_key]
         self._changed.note(record_key)
         self._count -= 1
         holder = self._holder(contact)

@@ -28,6 +28,7 @@ from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.publication import Placed, Publication
+from dhtd.core.publishing.record_timers import RecordTimers
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.publishing.upheavals import Upheavals
 from dhtd.core.publishing.withdrawing import Withdrawing
@@ -108,14 +109,11 @@ class Publisher:
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
         self._publications: dict[RecordKey, _Ongoing] = {}
         self._held_back: dict[RecordKey, _Ongoing] = {}  # until their withdrawals are over
+        self.record_timers = RecordTimers(self.records, self.heartbeats, self.patrol, self.withdrawals)
 
     def next_timeouts(self) -> list[Callable[[], float | None]]:
         """Return the functions that tell when a part has something to do."""
-        timeouts = [
-            *(self.records.next_timeout, self.records.next_overdue),
-            *(self.heartbeats.next_timeout, self.patrol.next_timeout),
-            *(self.newcomers.next_timeout, self.withdrawals.next_timeout),
-        ]
+        timeouts = [self.newcomers.next_timeout, self.record_timers.next_timeout]
         return timeouts if self._write_ahead is None else [*timeouts, self._write_ahead.next_timeout]
 
     # Commands

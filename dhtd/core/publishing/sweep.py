@@ -33,7 +33,7 @@ class Sweep:
         if len(self._store):
             at = max(self._at, self._store.filled_at + self._interval)
             return at - self._interval + _WATCHED if len(self._watched) and self._interval > _WATCHED else at
-        if len(self._withdrawals):
+        if self._withdrawals.by_record:
             return max(self._at, self._withdrawals.first_until())
         return self._at - self._interval + _EMPTY
 

@@ -17,32 +17,32 @@ Visit = Callable[[OwnEntry], bool]
 class Walks:
     """The walks under way. They take turns, a step each."""
 
-    __slots__ = ("_is_tracked", "_walks", "due_at")
+    __slots__ = ("_is_tracked", "due_at", "under_way")
 
     def __init__(self, is_tracked: Callable[[OwnEntry], bool]) -> None:
         """Begin without walks. A walk passes over entries that are deleted meanwhile: `is_tracked` tells."""
         self._is_tracked = is_tracked
-        self._walks: deque[tuple[Iterator[OwnEntry], Visit]] = deque()
+        self.under_way: deque[tuple[Iterator[OwnEntry], Visit]] = deque()
         self.due_at: float | None = None  # when the next step is due
 
     def __bool__(self) -> bool:
         """Whether any walk is under way."""
-        return bool(self._walks)
+        return bool(self.under_way)
 
     def begin(self, entries: Iterable[OwnEntry], visit: Visit, now: float) -> None:
         """Visit the first entries now, and the others in later steps."""
         walk = iter(entries), visit
         if self._goes_on(*walk):
-            self._walks.append(walk)
+            self.under_way.append(walk)
             self.due_at = now
 
     def step(self, now: float) -> None:
         """Go on with one walk. The others have their turns in later steps."""
-        if self._walks:
-            walk = self._walks.popleft()
+        if self.under_way:
+            walk = self.under_way.popleft()
             if self._goes_on(*walk):
-                self._walks.append(walk)
-            self.due_at = now if self._walks else None
+                self.under_way.append(walk)
+            self.due_at = now if self.under_way else None
 
     def _goes_on(self, entries: Iterator[OwnEntry], visit: Visit) -> bool:
         """Visit some entries; return whether there may be more."""

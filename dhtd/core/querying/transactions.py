@@ -90,7 +90,7 @@ class TimedOut(Generic[Owner]):
 class Transactions(Generic[Owner]):
     """The table of queries in flight, for owners of any type."""
 
-    __slots__ = ("_deadlines", "_policy", "_queries", "_rng", "_tid_size", "round_trips")
+    __slots__ = ("_deadlines", "_policy", "_queries", "_rng", "_tid_size", "next_timeout", "round_trips")
 
     def __init__(self, tid_size: int, rng: Random, policy: Policy) -> None:
         self._tid_size = tid_size
@@ -98,6 +98,7 @@ class Transactions(Generic[Owner]):
         self._policy = policy
         self._queries: dict[bytes, InFlight[Owner]] = {}
         self._deadlines: Timers[bytes] = Timers()
+        self.next_timeout = self._deadlines.next  # when `expire` has something to do; asked after each datagram
         # Over all contacts, so that it says little before there are many: the estimate for one that was never measured.
         self.round_trips = RoundTrips(gain=1 / 32)
 
@@ -118,8 +119,15 @@ class Transactions(Generic[Owner]):
     def begin(self, query: InFlight[Owner], measured: RoundTrips | None) -> None:
         """Take note of a query that is being sent; `measured` are the round trips of this contact, where known."""
         policy = self._policy
-        slow = self._patience(measured, policy.slow_deviations, policy.slow_floor, policy.slow_initial)
-        late = self._patience(measured, policy.late_deviations, policy.late_floor, policy.late_initial)
+        # This contact's round trips tell how long to wait, or else those of all.
+        if measured is None or not measured.samples:
+            measured = self.round_trips if self.round_trips.samples >= policy.k else None
+        if measured is None:
+            slow, late = policy.slow_initial, policy.late_initial
+        else:
+            slow, late = measured.patience(policy.slow_deviations), measured.patience(policy.late_deviations)
+        slow = min(max(slow, policy.slow_floor), policy.query_timeout)
+        late = min(max(late, policy.late_floor), policy.query_timeout)
         query.late_at = query.sent_at + max(slow, late)
         self._queries[query.tid] = query
         self._deadlines.set(query.tid, query.sent_at + slow)
@@ -152,10 +160,6 @@ class Transactions(Generic[Owner]):
         self.round_trips.add(rtt)
         return rtt
 
-    def next_timeout(self) -> float | None:
-        """Return when `expire` has something to do."""
-        return self._deadlines.next() if self._queries else None
-
     def expire(self, now: float) -> Iterator[Slow[Owner] | Late[Owner] | Retry[Owner] | TimedOut[Owner]]:
         """Yield what happened to queries by `now`. A retried query is in flight again from `now` on."""
         for tid in self._deadlines.pop_due(now):
@@ -180,12 +184,3 @@ class Transactions(Generic[Owner]):
             else:
                 del self._queries[tid]
                 yield TimedOut(query)
-
-    def _patience(self, measured: RoundTrips | None, deviations: int, floor: float, initial: float) -> float:
-        """Return how long to wait for an answer: by this contact's round trips, or else by those of all."""
-        patience = measured.patience(deviations) if measured is not None else None
-        if patience is None and self.round_trips.samples >= self._policy.k:
-            patience = self.round_trips.patience(deviations)
-        if patience is None:
-            patience = initial
-        return min(max(patience, floor), self._policy.query_timeout)

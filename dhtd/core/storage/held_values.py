@@ -61,13 +61,13 @@ class HeldValues:
     """The held values, by packed key."""
 
     __slots__ = (
-        "_held",
         "_own_id",
         "_policy",
         "_read",
         "_rng",
         "_shares",
         "_wheel",
+        "by_key",
         "changed",
         "is_full",
         "size",
@@ -77,7 +77,7 @@ class HeldValues:
         self._own_id = own_id
         self._policy = policy
         self._rng = rng
-        self._held: dict[bytes, KeptValue] = {}
+        self.by_key: dict[bytes, KeptValue] = {}  # packed; read by others
         self._shares = ValueShares()
         self._wheel: Wheel[KeptValue] = Wheel()
         self._read: Latest[bytes, tuple[KeptValue, Value]] = Latest(_READ)
@@ -88,24 +88,24 @@ class HeldValues:
 
     def __len__(self) -> int:
         """How many values are held, with expired ones that are not swept yet."""
-        return len(self._held)
+        return len(self.by_key)
 
     def __iter__(self) -> Iterator[HeldValue]:
         """Yield each held value."""
-        return (_shown(held) for held in self._held.values())
+        return (_shown(held) for held in self.by_key.values())
 
     def keys(self) -> list[bytes]:
         """Return the packed keys with held values."""
-        return list(self._held)
+        return list(self.by_key)
 
     def held(self, key: bytes) -> HeldValue | None:
         """Return the value under a packed key, expired or not."""
-        held = self._held.get(key)
+        held = self.by_key.get(key)
         return None if held is None else _shown(held)
 
     def get(self, key: Id, now: float) -> tuple[Value, int] | None:
         """Return the value under `key`, and for how many seconds it is held yet."""
-        held = self._held.get(found_by := packed(key))
+        held = self.by_key.get(found_by := packed(key))
         if held is None or held.expires_at <= now:
             return None
         read = self._read.get(found_by)
@@ -116,7 +116,7 @@ class HeldValues:
     def renamed(self, own_id: Id) -> None:
         """We have another ID: other values are far from it."""
         self._own_id = own_id
-        for held in self._held.values():
+        for held in self.by_key.values():
             self._shares.drop(held)
             held.bits = self._bits(held.key)
             self._shares.add(held)
@@ -126,7 +126,7 @@ class HeldValues:
     def put(self, request: Put, ip: bytes, now: float, verify: Verify) -> Stored | QuotaReached | Refused:
         """Hold a value for a machine at this address; `verify` is asked last, and may refuse it."""
         key, value, lasts = packed(request.key), request.value, request.lasts
-        held = self._held.get(key)
+        held = self.by_key.get(key)
         if held is not None and held.expires_at <= now:
             self._drop(held)
             held = None
@@ -152,7 +152,7 @@ class HeldValues:
         if held is not None:
             expires_at = max(expires_at, held.expires_at)
             self._drop(held)
-        evicted_by = VALUES if len(self._held) >= self._policy.values else VALUE_KIB
+        evicted_by = VALUES if len(self.by_key) >= self._policy.values else VALUE_KIB
         for victim in victims:
             self._drop(victim)
         self._hold(key, whole, source, expires_at, now)
@@ -164,7 +164,7 @@ class HeldValues:
         It is on disk, so a change is only what does not fit, and what gives way to it.
         """
         key, whole = packed(value.key), pack(value.value)
-        if key in self._held or value.expires_at <= now:
+        if key in self.by_key or value.expires_at <= now:
             return False
         victims = self._room_for(key, whole, value.source, None)
         if isinstance(victims, QuotaReached):
@@ -180,7 +180,7 @@ class HeldValues:
 
         Where there is no room for it, hold neither: what is old is not served once this node knows better.
         """
-        held = self._held.get(packed(key))
+        held = self.by_key.get(packed(key))
         if held is None or not supersedes(value, unpack(held.packed)):
             return
         whole = pack(value)
@@ -196,7 +196,7 @@ class HeldValues:
 
         A source with values here may want to renew them, or to replace what is under the key.
         """
-        if not self.is_full or self._shares.has_more_than_fair or packed(key) in self._held:
+        if not self.is_full or self._shares.has_more_than_fair or packed(key) in self.by_key:
             return False
         return source_group(ip) not in self._shares
 
@@ -204,7 +204,7 @@ class HeldValues:
 
     def slept(self, seconds: float) -> None:
         """Take all values as so much older. They are swept a little later, and not served meanwhile."""
-        for held in self._held.values():
+        for held in self.by_key.values():
             held.expires_at -= ceil(seconds)
             self.changed.note(held.key)
 
@@ -219,7 +219,7 @@ class HeldValues:
             if held is None:
                 return silent, False
             # It was dropped, or replaced.
-            if self._held.get(held.key) is not held:
+            if self.by_key.get(held.key) is not held:
                 continue
             if held.expires_at <= now:
                 self._drop(held)
@@ -232,7 +232,7 @@ class HeldValues:
 
     def still(self, silent: Silent) -> HeldValue | None:
         """Return a value, if it was not heard of since it was said to be silent."""
-        held = self._held.get(silent.key)
+        held = self.by_key.get(silent.key)
         return None if held is None or held.replicate_at != silent.replicate_at else _shown(held)
 
     # Inside
@@ -253,7 +253,7 @@ class HeldValues:
             return REFUSED_BY[VALUE_KIB_PER_SOURCE]
         # 2. How much is there too much in all?
         freed = (0, 0) if replaced is None else (1, replaced.size)
-        values_over = len(self._held) - freed[0] + 1 - policy.values
+        values_over = len(self.by_key) - freed[0] + 1 - policy.values
         size_over = self.size - freed[1] + size_of(whole) - policy.value_kib * _KIB
         if values_over <= 0 and size_over <= 0:
             return []
@@ -272,7 +272,7 @@ class HeldValues:
         self, key: bytes, whole: bytes, source: bytes, expires_at: int, now: float, *, restored: bool = False
     ) -> None:
         held = KeptValue(key, whole, source, self._bits(key), expires_at, self._replicate_at(now))
-        self._held[key] = held
+        self.by_key[key] = held
         self._shares.add(held)
         self.size += held.size
         self._note_room()
@@ -289,14 +289,14 @@ class HeldValues:
             self.changed.note(held.key)
 
     def _drop(self, held: KeptValue) -> None:
-        del self._held[held.key]
+        del self.by_key[held.key]
         self._shares.drop(held)
         self.size -= held.size
         self._note_room()
         self.changed.note(held.key)
 
     def _note_room(self) -> None:
-        self.is_full = len(self._held) >= self._policy.values or self.size >= self._policy.value_kib * _KIB
+        self.is_full = len(self.by_key) >= self._policy.values or self.size >= self._policy.value_kib * _KIB
 
     def _bits(self, key: bytes) -> int:
         return (self._own_id ^ unpacked(key)).bit_length()

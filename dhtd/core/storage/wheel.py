@@ -21,14 +21,14 @@ class Wheel(Generic[T]):
     __slots__ = ("_due", "_second", "_slots")
 
     def __init__(self) -> None:
-        self._slots: list[list[T]] = [[] for _ in range(_SLOTS)]
+        self._slots: dict[int, list[T]] = {}  # those that are not empty: most nodes hold little
         self._second = 0  # the first one that was not looked at
         self._due: list[T] = []  # of the second before
 
     def file(self, item: T, deadline: float, now: float) -> None:
         """Have this looked at by its deadline, or after a minute."""
         second = ceil(min(deadline, now + _AHEAD))
-        self._slots[max(second, self._second) % _SLOTS].append(item)
+        self._slots.setdefault(max(second, self._second) % _SLOTS, []).append(item)
 
     def pop(self, now: float) -> T | None:
         """Take and return what is to be looked at by `now`, in the order of seconds; None at the end of it."""
@@ -39,7 +39,6 @@ class Wheel(Generic[T]):
             while not self._due:
                 if self._second > last:
                     return None
-                slot = self._second % _SLOTS
-                self._due, self._slots[slot] = self._slots[slot], self._due
+                self._due = self._slots.pop(self._second % _SLOTS, self._due)
                 self._second += 1
         return self._due.pop()

@@ -84,7 +84,8 @@ class HandingOn:
 
     def go_on(self, now: float) -> None:
         """Look which values the newcomers should hold, some at a time."""
-        self._ready.extend(self._came.pop_due(now))
+        if len(self._came):
+            self._ready.extend(self._came.pop_due(now))
         if now < self._turn_at:
             return
         self._turn_at = now + _PAUSE

@@ -150,7 +150,7 @@ class Keeping:
         """Publish own values that are due; drop held ones that have expired, and replicate those nobody has put."""
         policy = self._requester.policy
         # 1. Own values.
-        room = policy.publishing - len(self._publications)
+        room = policy.publishing - len(self._publications) if self._own.by_key else 0
         for own in self._own.pop_due(now, room) if room > 0 else ():
             order, known = Order(own.key, own.value), self._known.get(own.key, now)
             attempts.do(self._publish, order, known, Patience.LITTLE, now)

@@ -50,39 +50,39 @@ class OwnValue:
 class OwnValues:
     """The own values, by packed key, and when each is published next."""
 
-    __slots__ = ("_caps_hit", "_policy", "_rng", "_timers", "_values", "changed")
+    __slots__ = ("_caps_hit", "_policy", "_rng", "_timers", "by_key", "changed")
 
     def __init__(self, policy: Policy, rng: Random, caps_hit: dict[str, int]) -> None:
         self._policy = policy
         self._rng = rng
         self._caps_hit = caps_hit
-        self._values: dict[bytes, OwnValue] = {}
+        self.by_key: dict[bytes, OwnValue] = {}  # packed; read by others
         self._timers: Timers[bytes] = Timers()
         self.changed: set[bytes] = set()  # keys whose values others have superseded, or refused: to be saved
 
     def __len__(self) -> int:
         """How many values are kept."""
-        return len(self._values)
+        return len(self.by_key)
 
     def __iter__(self) -> Iterator[OwnValue]:
         """Yield each value."""
-        return iter(self._values.values())
+        return iter(self.by_key.values())
 
     def get(self, key: Id) -> OwnValue | None:
         """Return the value under `key`, if one is kept there."""
-        return self._values.get(packed(key)) if self._values else None
+        return self.by_key.get(packed(key)) if self.by_key else None
 
     def check_room(self, key: Id) -> None:
         """Raise `TooManyValues` where a value under this key is not taken; one that is there already always is."""
-        if packed(key) not in self._values and len(self._values) >= self._policy.own_values:
+        if packed(key) not in self.by_key and len(self.by_key) >= self._policy.own_values:
             self._caps_hit[OWN_VALUES] += 1
-            raise TooManyValues(f"this node keeps as many values as it takes ({len(self._values)}): delete some")
+            raise TooManyValues(f"this node keeps as many values as it takes ({len(self.by_key)}): delete some")
 
     def keep(self, key: Id, value: Value, wanted: int) -> OwnValue:
         """Keep a value in place of any that is kept under its key. It has no timer until it is `due_at` some time."""
-        own = self._values.get(packed(key))
+        own = self.by_key.get(packed(key))
         if own is None:
-            own = self._values[packed(key)] = OwnValue(key, value, wanted)
+            own = self.by_key[packed(key)] = OwnValue(key, value, wanted)
         own.becomes(value)
         own.wanted, own.failures = wanted, 0  # its owner asks for it now
         return own
@@ -91,7 +91,7 @@ class OwnValues:
         """Keep the value under `key` no longer; return it, if one was kept."""
         self._timers.cancel(packed(key))
         self.changed.discard(packed(key))
-        return self._values.pop(packed(key), None)
+        return self.by_key.pop(packed(key), None)
 
     def supersede(self, own: OwnValue, value: Value) -> None:
         """Another value has taken the place of a kept one.
@@ -162,7 +162,7 @@ class OwnValues:
     def pop_due(self, now: float, most: int) -> Iterator[OwnValue]:
         """Take and yield the values that are due, so many at most."""
         for key in self._timers.pop_due(now):
-            yield self._values[key]
+            yield self.by_key[key]
             most -= 1
             if most <= 0:
                 return

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Values:
     """The parts that have to do with values."""
 
-    __slots__ = ("_overlays", "_requester", "_verifier", "handing_on", "held", "keeping", "known", "own")
+    __slots__ = ("_overlays", "_requester", "_verifier", "_work", "handing_on", "held", "keeping", "known", "own")
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Values:
         self.known = known = KnownValues(held, own, tell_news)
         self.keeping = Keeping(requester, overlays, operations, waiting, verifier, known, tell, rng)
         self.handing_on = HandingOn(requester, overlays, verifier, known, rng)
+        self._work = (own.by_key, held.by_key)  # while both are empty, nothing is due
 
     def read(self, op: Handle, wanted: Wanted, report: Report[GetProgress | GetDone | GaveUp], now: float) -> Reading:
         """Return a get of a value, which is not begun yet."""
@@ -78,7 +79,7 @@ class Values:
 
     def next_timeout(self) -> float | None:
         """Return when `go_on` has something to do. It is asked after each datagram, and many nodes have no values."""
-        if not len(self.own) and not len(self.held):
+        if not any(self._work):
             return None
         due = (self.keeping.next_timeout(), self.handing_on.next_timeout())
         return min((at for at in due if at is not None), default=None)

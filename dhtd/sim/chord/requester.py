@@ -82,7 +82,7 @@ class Requester:
         query = Query(endpoint, id, request, listener, attempts)
         patience = self._round_trips.patience(_DEVIATIONS)
         least, most = self._policy.timeout_least, self._policy.timeout_most
-        query.timeout = most if patience is None else min(most, max(least, patience))
+        query.timeout = min(most, max(least, patience)) if self._round_trips.samples else most
         self._send(query, now)
 
     def handle_result(self, message: Message, result: Result, source: Endpoint, now: float) -> bool:

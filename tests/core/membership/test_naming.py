@@ -7,7 +7,6 @@ from random import Random
 import pytest
 
 from dhtd.core.address.external_address import ExternalAddress
-from dhtd.core.codec import IdRule
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import MAINLINE as KEYSPACE
 from dhtd.core.membership.naming import Naming
@@ -25,7 +24,6 @@ HERE, THERE = Endpoint.parse("198.51.100.7:6881"), Endpoint.parse("203.0.113.9:6
 HERE6 = Endpoint.parse("[2001:db8:7::1]:6881")
 GAP = MAINLINE.id_gap
 ANY = KEYSPACE.digest(b"us")
-RULE = CODEC.traits.id_rule
 
 
 def voter(number: int, family: Family = Family.IPV4) -> Endpoint:
@@ -38,11 +36,12 @@ def voter(number: int, family: Family = Family.IPV4) -> Endpoint:
 class Place:
     """A node of both families, and the votes on where it is."""
 
-    def __init__(self, rule: IdRule | None = RULE, families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)) -> None:
+    def __init__(self, families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)) -> None:
         rng = Random(1)
         self.overlays = Overlays(Overlay(family, ANY, CODEC, rng, MAINLINE, 0.0) for family in families)
         self.external = ExternalAddress(MAINLINE)
-        self.naming = Naming(rule, self.overlays, self.external, MAINLINE, rng)
+        assert CODEC.traits.id_rule is not None
+        self.naming = Naming(CODEC.traits.id_rule, self.overlays, self.external, MAINLINE, rng)
 
     def vote(self, number: int, observed: Endpoint, now: float = 0.0) -> Family | None:
         self.external.vote(voter(number, observed.family), observed, now)
@@ -86,12 +85,6 @@ def test_an_id_that_suits_stays() -> None:
     place.overlays.rename(Family.IPV4, fits, 0.0)
     assert set(place.votes(12, HERE)) == {None}
     assert place.overlays.own_id == fits
-
-
-def test_without_a_rule_an_id_stays() -> None:
-    place = Place(rule=None)
-    assert set(place.votes(12, HERE)) == {None}
-    assert place.overlays.own_id == ANY
 
 
 @pytest.mark.parametrize("text", ["10.0.0.7:1", "127.0.0.1:1", "[fd00::1]:1"])

@@ -79,15 +79,21 @@ def test_holders_on_a_slow_disk_are_asked_in_the_end() -> None:
 @pytest.mark.parametrize("write_ahead", [True, False])
 def test_every_part_with_a_timer_wakes_the_node(write_ahead: bool) -> None:
     publisher = Bench(write_ahead=write_ahead).node.publisher
-    expected = [
-        *(publisher.records.next_timeout, publisher.records.next_overdue),
-        *(publisher.heartbeats.next_timeout, publisher.patrol.next_timeout),
-        *(publisher.newcomers.next_timeout, publisher.withdrawals.next_timeout),
-    ]
+    expected = [publisher.newcomers.next_timeout, publisher.record_timers.next_timeout]
     if publisher._write_ahead is not None:
         expected.append(publisher._write_ahead.next_timeout)
-    assert len(expected) == 6 + write_ahead
+    assert len(expected) == 2 + write_ahead
     assert publisher.next_timeouts() == expected
+    assert set(publisher.record_timers._next_timeouts) == {
+        *(publisher.records.next_timeout, publisher.records.next_overdue),
+        *(publisher.heartbeats.next_timeout, publisher.patrol.next_timeout, publisher.withdrawals.next_timeout),
+    }
+
+
+def test_without_records_only_newcomers_have_timers() -> None:
+    timers = Bench().node.publisher.record_timers
+    assert not timers
+    assert timers.next_timeout() is None
 
 
 # What is due

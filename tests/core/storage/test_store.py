@@ -549,7 +549,7 @@ def test_leases_take_memory_for_a_minute_at_most() -> None:
     """Reminders and empty leases are in the wheel no longer, however often a session shortens its lease."""
 
     def filed() -> int:
-        return sum(map(len, store._wheel._slots))
+        return sum(map(len, store._wheel._slots.values()))
 
     store = HeldRecords(DEFAULT)
     most = 0

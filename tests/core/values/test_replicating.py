@@ -89,7 +89,7 @@ def test_a_value_that_is_put_again_is_not_handed_on() -> None:
 def test_a_value_that_soon_expires_is_not_handed_on() -> None:
     bench = knowing(1, policy=STILL)
     held_by(bench, lasts=int(DEFAULT.replicate * 1.25 + 50))
-    bench.node.values.held._held[packed(KEY)].replicate_at = int(DEFAULT.replicate * 1.25)
+    bench.node.values.held.by_key[packed(KEY)].replicate_at = int(DEFAULT.replicate * 1.25)
     bench.advance(SILENT)
     assert bench.sent() == []
 
@@ -137,7 +137,7 @@ def test_what_is_heard_while_it_waits_is_left_alone() -> None:
     bench = knowing(1, policy=replace(STILL, replicating=1))
     for number in range(3):
         held_by(bench, Immutable(b"%d" % number), Id(number))
-    for held in bench.node.values.held._held.values():
+    for held in bench.node.values.held.by_key.values():
         held.replicate_at = 3_601
     next_get(bench, SILENT)
     (first,) = gets(bench).values()

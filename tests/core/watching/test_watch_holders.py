@@ -113,7 +113,7 @@ def lose(bench: Bench, lost: int) -> list[Request]:
                 bench.pong(sent, id)
             elif id != lost and isinstance(sent.request, FindNode):
                 bench.found(sent, id)
-        if contact(lost) not in heartbeats._holders:
+        if contact(lost) not in heartbeats.holders:
             return [*requests, *(sent.request for sent in bench.sent())]
         bench.advance(TIMEOUT / 2)
     raise AssertionError("it is not lost")

@@ -303,7 +303,7 @@ async def test_a_value_that_goes_early_goes_from_the_file(some: StateFile) -> No
     run = Run(some, at_once=4)
     gone = next(iter(run.held()))
     run.now += 30
-    run.node.values.held._drop(run.node.values.held._held[packed(gone)])
+    run.node.values.held._drop(run.node.values.held.by_key[packed(gone)])
     await run.save()
     assert len(run.in_file()) == 20
     await run.finish()
