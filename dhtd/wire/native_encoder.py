@@ -86,16 +86,16 @@ class NativeEncoder:
     """Writes datagrams. That of a `dual_stack` node pads its queries for contacts of both address families."""
 
     def __init__(self, *, dual_stack: bool) -> None:
-        self._find_node_padding = FIND_NODE_PADDING_DUAL if dual_stack else FIND_NODE_PADDING
+        self._find_node_tail = NIL + (FIND_NODE_PADDING_DUAL if dual_stack else FIND_NODE_PADDING)
         self._sender: Id | None = None  # of the latest answer to a find: nearly always the same node
         self._froms: dict[int, bytes] = {}  # its field, and the head of the observed address, by the size of that
         self._arrays = Written(native_endpoints.array)
 
     def encode_query(self, tid: bytes, sender: Id, request: Request, options: Options = NO_OPTIONS) -> bytes:
         """Return the datagram. A find request without a token is padded."""
+        if type(request) is FindNode and request.token is None:  # as most are: without a pattern, in half the time
+            return _padded_find(tid, sender, FIND_NODE_HEAD, request.target, self._find_node_tail)
         match request:
-            case FindNode(target, None):
-                return _padded_find(tid, sender, FIND_NODE_HEAD, target, NIL + self._find_node_padding)
             case FindValue(key, None):
                 return _padded_find(tid, sender, FIND_VALUE_HEAD, key, NIL + FIND_VALUE_PADDING)
             case Get(key, None, None):

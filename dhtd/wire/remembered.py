@@ -27,9 +27,13 @@ class Remembered:
         """Return the contacts in a run of nodes of this `size`, each an ID and an endpoint; raise `WireError`."""
         if type(nodes) is not bytes or len(nodes) % size:
             raise WireError("the nodes are malformed")
+        if not nodes:  # of one of the families, mostly
+            return []
         known = self._contacts.get
-        packed = [nodes[start : start + size] for start in range(0, len(nodes), size)]
-        return [known(node) or self._new_contact(node) for node in packed]
+        return [
+            known(node := nodes[start : start + size]) or self._new_contact(node)
+            for start in range(0, len(nodes), size)
+        ]
 
     def _new_contact(self, node: bytes) -> Contact:
         if len(self._contacts) >= self._most:

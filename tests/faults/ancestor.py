@@ -33,7 +33,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "01 a search learns nothing from answers": (
         Change(
             TRAVERSAL,
-            "search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])",
+            "search.learn(contact.endpoint, own)",
             "search.learn(contact.endpoint, [])",
         ),
     ),
@@ -196,8 +196,13 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "11 a dead contact costs a round its timeout": (
         Change(
             TRANSACTIONS,
-            "return min(max(patience, floor), self._policy.query_timeout)",
-            "return self._policy.query_timeout",
+            "slow = min(max(slow, policy.slow_floor), policy.query_timeout)",
+            "slow = policy.query_timeout",
+        ),
+        Change(
+            TRANSACTIONS,
+            "late = min(max(late, policy.late_floor), policy.query_timeout)",
+            "late = policy.query_timeout",
         ),
     ),
 }

@@ -30,9 +30,12 @@ class AddressQuota:
 
     def allows(self, candidate: Candidate) -> bool:
         """Whether a candidate may be asked, by what was asked before."""
-        policy, ip, party = self._policy, candidate.contact.endpoint[:-2], candidate.party
+        party = candidate.party
+        if party is None and not self._silent:
+            return True
+        policy, ip = self._policy, candidate.contact.endpoint[:-2]
         if party is None:
-            return not self._silent or (self._silent[ip] < policy.lookup_silent_exempt + 4 * self._answered[ip])
+            return self._silent[ip] < policy.lookup_silent_exempt + 4 * self._answered[ip]
         if self._silent and (
             self._silent[ip] >= policy.lookup_silent_per_ip
             or any(self._silent[network] >= policy.lookup_silent_per_network for network in party[1:])

@@ -110,7 +110,9 @@ class Answers:
         if reply.observed is not None:
             self._witness.observed(source, reply.observed, now)
         if isinstance(result, Found):
-            self._counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
+            own_ids = self._overlays.own_ids
+            named = [contact for contact in result.contacts if contact.id in own_ids]  # mostly none
+            self._counters.own_id_claimed += sum(map(self._is_namesake, named))
         # 3. The node is there.
         contact = Contact(reply.sender, source)
         self._heard(query, contact, now)

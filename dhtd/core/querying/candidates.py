@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect, bisect_left
+from bisect import bisect_left
 from collections.abc import Callable
 
 from dhtd.core.address_groups import outside
@@ -16,14 +16,13 @@ from dhtd.core.querying.candidate import ANSWERED, FRESH, FULL, LATE, Candidate
 class Candidates:
     """At most `search_candidates` nodes, in order of their distance to `target`."""
 
-    __slots__ = ("_by_contact", "_distances", "_most", "_networks", "_own_id", "_target", "doubts", "dropped", "order")
+    __slots__ = ("_distances", "_most", "_networks", "_own_id", "_target", "doubts", "dropped", "order")
 
     def __init__(self, target: Id, own_id: Id, policy: Policy) -> None:
         self._target = target
         self._own_id = own_id
         self._most = policy.search_candidates
         self._networks = outside(policy.exempt_networks, policy.own_networks, sites=bool(policy.site_share))
-        self._by_contact: dict[Contact, Candidate] = {}
         self._distances: list[int] = []  # those of `order`
         self.order: list[Candidate] = []  # nearest to the target first
         self.dropped = 0  # how many gave way
@@ -31,11 +30,13 @@ class Candidates:
 
     def __contains__(self, contact: Contact) -> bool:
         """Whether this contact is a candidate."""
-        return contact in self._by_contact
+        return self._find(contact, contact.id ^ self._target)[0] is not None
 
     def __getitem__(self, contact: Contact) -> Candidate:
-        """Return the candidate for this contact."""
-        return self._by_contact[contact]
+        """Return the candidate for this contact, which is one."""
+        candidate, _ = self._find(contact, contact.id ^ self._target)
+        assert candidate is not None
+        return candidate
 
     def add(self, contact: Contact, namer: Endpoint | None, hops: int) -> Candidate | None:
         """Take a contact that `namer` named, or that is our own (None). Return its candidate; None if it is ourselves.
@@ -44,14 +45,11 @@ class Candidates:
         """
         if contact.id == self._own_id:
             return None
-        candidate = self._by_contact.get(contact)
+        distance = contact.id ^ self._target
+        candidate, place = self._find(contact, distance)
         if candidate is None:
-            distance = contact.id ^ self._target
             party = self._networks.party(contact.endpoint)
-            candidate = self._by_contact[contact] = Candidate(
-                contact, hops, party, is_doubtful=self.doubts is not None and self.doubts(contact)
-            )
-            place = bisect(self._distances, distance)
+            candidate = Candidate(contact, hops, party, is_doubtful=self.doubts is not None and self.doubts(contact))
             self._distances.insert(place, distance)
             self.order.insert(place, candidate)
             if len(self.order) > self._most:
@@ -83,5 +81,16 @@ class Candidates:
         while self.order[place].progress is not FRESH:
             place -= 1
         self.dropped += 1
-        del self._by_contact[self.order[place].contact]
         del self.order[place], self._distances[place]
+
+    def _find(self, contact: Contact, distance: int) -> tuple[Candidate | None, int]:
+        """Return the candidate for a contact at this distance, if there is one, and its place, or that of a new one."""
+        distances = self._distances
+        place = bisect_left(distances, distance)
+        # A few may share an ID.
+        while place < len(distances) and distances[place] == distance:
+            candidate = self.order[place]
+            if candidate.contact.endpoint == contact.endpoint:
+                return candidate, place
+            place += 1
+        return None, place

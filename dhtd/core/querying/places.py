@@ -35,7 +35,9 @@ class Places:
 
     def has_room_for(self, candidate: Candidate, *, in_region: bool) -> bool:
         """Whether a candidate may be asked. `in_region`, where the nearest crowd, no network gets a second place."""
-        if candidate.contact.endpoint in self.asked or self.is_exhausted or not self._address_quota.allows(candidate):
+        if candidate.contact.endpoint in self.asked or self.queries >= self._most:
+            return False
+        if not self._address_quota.allows(candidate):
             return False
         party = candidate.party
         if party is None:

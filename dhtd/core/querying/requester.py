@@ -122,7 +122,7 @@ class Requester:
         if sent_at > now:
             self._waiting.set(tid, sent_at)
         else:
-            self.send(query)
+            self.transmits.append(Transmit(datagram, endpoint, id))
         return query
 
     def may_ask(self, endpoint: Endpoint, now: float) -> bool:

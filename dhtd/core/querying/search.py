@@ -91,8 +91,9 @@ class Search:
         """Return what to do now. The contact of an `Ask` or `Explore` is taken to be queried."""
         alpha = self._policy.alpha
         nearest = self._nearest()
-        waiting = sum(each.progress is WAITING for each in nearest)
-        fresh = next((each for each in nearest if each.progress is FRESH), None)
+        progress = [each.progress for each in nearest]
+        waiting = progress.count(WAITING)
+        fresh = nearest[progress.index(FRESH)] if FRESH in progress else None
         # 1. Ask the nearest candidate that was not asked, while there are slots.
         if fresh is not None and waiting < alpha and self._places.waiting < 2 * alpha:
             return self._ask(fresh)
@@ -146,7 +147,8 @@ class Search:
         """
         named = self._learn(endpoint, self.target, contacts)
         if len(named) >= self._policy.k:
-            self._places.asked[endpoint].reach = max(contact.id ^ self.target for contact in named)
+            target = self.target
+            self._places.asked[endpoint].reach = max([contact.id ^ target for contact in named])
 
     def hear(self, endpoint: Endpoint, contacts: Iterable[Contact], hops: int) -> None:
         """Take contacts that the node at `endpoint` named: a node of the other family, asked by another search.
@@ -263,7 +265,7 @@ class Search:
         """
         if self._region is not None:
             return self._region.choose(self.candidates.within(self._region.radius), self._may_be_asked)
-        k, exhausted = self._policy.k, self.is_exhausted
+        k, exhausted, places = self._policy.k, self.is_exhausted, self._places
         nearest: list[Candidate] = []
         doubtful: list[Candidate] = []
         for candidate in self.candidates.order:
@@ -271,7 +273,7 @@ class Search:
             if progress is FAILED or progress is SLOW or progress is LATE or progress is FULL:
                 continue
             if progress is FRESH:
-                if exhausted or not self._may_be_asked(candidate):
+                if exhausted or not places.has_room_for(candidate, in_region=False):
                     continue
                 if candidate.is_doubtful or self._namers.doubts(candidate):
                     doubtful.append(candidate)
@@ -330,10 +332,10 @@ class Search:
         return _WAIT if other is not None or self._opinions.is_awaited else _FINISHED
 
     def _learn(self, endpoint: Endpoint, about: Id, contacts: Iterable[Contact]) -> list[Contact]:
-        hops = self.hops(endpoint)
+        hops, add = self.hops(endpoint), self.candidates.add
         named = self._few(contacts, about)
         for contact in named:
-            self.candidates.add(contact, endpoint, hops)
+            add(contact, endpoint, hops)
         return named
 
     def _few(self, contacts: Iterable[Contact], about: Id) -> list[Contact]:

@@ -42,6 +42,8 @@ class Contacts:
 
     def is_neighbour(self, contact: Contact) -> bool:
         """Whether a contact is among the K nearest to us."""
+        if not self.meta.bad and not self.table.is_near(contact.id):
+            return False
         return contact in self.closest(self.table.own_id, self._policy.k)
 
     def standing(self, contact: Contact, now: float) -> Standing:
@@ -60,9 +62,10 @@ class Contacts:
         """Whether two nodes may well belong to one party."""
         return self._diversity.are_kin(one.endpoint, other.endpoint)
 
-    def round_trips(self, contact: Contact) -> RoundTrips | None:
+    def round_trips(self, id: Id, endpoint: Endpoint) -> RoundTrips | None:
         """Return the measured round trips of a contact, if it is in the table."""
-        return self.meta.get(contact.id).round_trips if self.table.get(contact.id) == contact else None
+        contact = self.table.at(endpoint)
+        return self.meta.get(id).round_trips if contact is not None and contact.id == id else None
 
     def closest(self, target: Id, count: int) -> list[Contact]:
         """Return up to `count` contacts that are not bad, nearest to `target` first.

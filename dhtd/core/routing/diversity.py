@@ -88,6 +88,12 @@ class Diversity:
         one_party, other_party = self.networks.party(one), self.networks.party(other)
         return one_party is not None and other_party is not None and one_party[1] == other_party[1]
 
+    def kin(self, endpoint: Endpoint, others: Iterable[Contact]) -> list[Contact]:
+        """Return those of the contacts that are in one network with `endpoint`, and limited for that."""
+        if self.networks.is_exempt(endpoint):
+            return []
+        return [other for other in others if self.are_kin(endpoint, other.endpoint)]
+
 
 class Quota:
     """The places of one lookup: each party has its share of the nodes that are asked, or have answered."""

@@ -88,7 +88,7 @@ class Overlays:
     def round_trips(self, id: Id, endpoint: Endpoint) -> RoundTrips | None:
         """Return the round trips of a contact, where it has any."""
         overlay = self.of(endpoint)
-        return None if overlay is None else overlay.state.round_trips(Contact(id, endpoint))
+        return None if overlay is None else overlay.state.round_trips(id, endpoint)
 
     def hear_of(self, contacts: Iterable[Contact], now: float) -> None:
         """Pass on contacts that were named to a search of another family than theirs."""

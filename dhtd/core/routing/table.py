@@ -141,6 +141,10 @@ class RoutingTable:
         own_id, low, high = self.own_id, bucket.low, bucket.high
         return not low <= own_id <= high and (low ^ own_id) & ~(high - low) >= self._radius
 
+    def is_near(self, id: Id) -> bool:
+        """Whether an ID is no farther from us than the K-th nearest contact."""
+        return id ^ self.own_id <= self._radius
+
     def remove(self, contact: Contact) -> None:
         """Take out a contact that is in the table."""
         bucket = self.bucket(contact.id)

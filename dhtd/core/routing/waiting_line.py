@@ -40,7 +40,7 @@ class WaitingLine:
         self._newcomers[packed(contact.id)] = InLine(contact, now)
         low, high = bucket.low, bucket.high
         in_line = [other for other, _ in self._newcomers.values() if low <= other.id <= high]
-        kin = [other for other in in_line if self._diversity.are_kin(contact.endpoint, other.endpoint)]
+        kin = self._diversity.kin(contact.endpoint, in_line)
         if len(kin) > self._policy.contacts_per_network_in_bucket:
             self.leave(kin[0])
             self._caps_hit[CONTACTS_PER_NETWORK_IN_BUCKET] += 1

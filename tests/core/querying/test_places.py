@@ -35,7 +35,9 @@ def test_liars_cause_no_more_queries_than_allowed() -> None:
         search.learn(step.contact.endpoint, nearer)
         search.answered(step.contact)
         assert len(search.candidates.order) <= 100
-        assert set(search.candidates._by_contact) == {candidate.contact for candidate in search.candidates.order}
+        contacts = [candidate.contact for candidate in search.candidates.order]
+        assert len(set(contacts)) == len(contacts)
+        assert all(search.candidates[contact].contact == contact for contact in contacts)
     assert asked == 50
     assert search.next() == Finished()
     assert search.stats().queries == 50

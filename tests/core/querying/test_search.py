@@ -290,7 +290,10 @@ class Network:
                 assert step.contact not in self.asked
                 self.asked.append(step.contact)
                 in_flight.append(step.contact)
-                nearest = sorted(search.candidates._by_contact, key=lambda member: member.id ^ search.target)
+                nearest = sorted(
+                    (candidate.contact for candidate in search.candidates.order),
+                    key=lambda member: member.id ^ search.target,
+                )
                 gone = {member for member in nearest if search.candidates[member].progress.name in ("FAILED", "SLOW")}
                 among_nearest = [member for member in nearest if member not in gone][: policy.k]
                 assert sum(member in among_nearest for member in in_flight) <= policy.alpha

@@ -33,7 +33,7 @@ def test_an_answering_stranger_enters() -> None:
     assert state.standing(contact(5), 10.0) is Standing.GOOD
     assert state.heard_at == 10.0
     assert state.table.bucket(Id(5)).activity == 10.0
-    round_trips = state.round_trips(contact(5))
+    round_trips = state.round_trips(*contact(5))
     assert round_trips is not None
     assert round_trips.mean == 0.25
 
@@ -289,8 +289,8 @@ def test_a_restored_contact_is_questionable() -> None:
 
 def test_round_trips_belong_to_id_and_address() -> None:
     state = full()
-    assert state.round_trips(contact(80, machine=200)) is None
-    assert state.round_trips(contact(81)) is None
+    assert state.round_trips(*contact(80, machine=200)) is None
+    assert state.round_trips(*contact(81)) is None
 
 
 def test_questionable_contacts_keep_their_order() -> None:
@@ -665,7 +665,7 @@ class StateMachine(RuleBasedStateMachine):
             assert self.state.is_live(member) is not history.bad
             assert (record.heard_at, record.reachable) == (history.heard_at, history.reachable)
             assert record.timeouts == history.missed
-            round_trips = self.state.round_trips(member)
+            round_trips = self.state.round_trips(*member)
             assert round_trips is record.round_trips
             assert round_trips.mean == pytest.approx(history.mean())
 
