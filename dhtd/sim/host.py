@@ -33,6 +33,7 @@ class Host:
         "ahead",
         "alive",
         "bootstrap",
+        "deadline",
         "delay",
         "done",
         "endpoint",
@@ -70,7 +71,8 @@ class Host:
         self.ahead = 0.0  # seconds by which its clock is ahead of the network's, since it has jumped
         self.wall_ahead = 0.0  # seconds by which its wall clock is, in which a state file counts
         self.alive = True
-        self.wake_at: float | None = None  # when the network is going to look at `poll_timeout`
+        self.deadline: float | None = None  # `poll_timeout` by the node's clock, since the last input
+        self.wake_at: float | None = None  # when the network is going to look at it
         self.wakeups = 0  # calls of `handle_timeout`
         self.sent = 0  # datagrams
         self.received = 0
@@ -117,11 +119,13 @@ class Host:
         self._renewals_before = self.renewals
         self.member = member
         self.alive = True
-        self.wake_at = None
+        self.deadline = self.wake_at = None
         self.done.clear()
 
     def towards(self, destination: Endpoint) -> Endpoint | None:
         """Return the endpoint that this host sends from, if it speaks the family of the destination."""
+        if len(self.endpoint) == len(destination):  # as mostly
+            return self.endpoint
         return next((endpoint for endpoint in self.endpoints if len(endpoint) == len(destination)), None)
 
     def count_sent(self, now: float) -> None:
@@ -132,11 +136,22 @@ class Host:
             self._second = second
             self._burst = 0
         self._burst += 1
-        self.peak = max(self.peak, self._burst)
+        if self._burst > self.peak:  # noqa: PLR1730 - without a call
+            self.peak = self._burst
 
     def clock(self, now: float) -> float:
         """Return what this machine's clock shows at the network's time `now`."""
         return now + self.ahead
+
+    def plan_wake(self) -> float | None:
+        """Return when to wake the node for its deadline; None if a wake-up is planned that comes no later."""
+        if self.deadline is None:
+            return None
+        wake_at = self.deadline - self.ahead
+        if self.wake_at is not None and self.wake_at <= wake_at:
+            return None
+        self.wake_at = wake_at
+        return wake_at
 
     def wake(self, clock: float) -> None:
         """Let the node do what is due by its clock. Fail if something is due at this moment for ever."""

@@ -61,11 +61,19 @@ class Weather:
         self._salt = rng.getrandbits(32)
         self._sides: dict[Endpoint, int] = {}
         self._unplugged: set[Endpoint] = set()
-        self.is_down = False  # a total outage: nothing arrives anywhere
+        self._is_down = False  # a total outage: nothing arrives anywhere
+        self.is_whole = True  # there is a way between all, so `carries` need not be asked
+        self._latencies = _latencies(links.latency, links.sigma)
 
     def partition(self, sides: Sequence[Iterable[Endpoint]]) -> None:
         """Let nothing pass between these sides; endpoints on none of them form one more."""
         self._sides = {endpoint: number for number, side in enumerate(sides, 1) for endpoint in side}
+        self.is_whole = False
+
+    def outage(self) -> None:
+        """Let nothing arrive anywhere."""
+        self._is_down = True
+        self.is_whole = False
 
     def place_beside(self, endpoint: Endpoint, other: Endpoint) -> None:
         """Put an endpoint on the side of a partition that another is on."""
@@ -75,6 +83,7 @@ class Weather:
     def unplug(self, endpoint: Endpoint) -> None:
         """Cut one endpoint off."""
         self._unplugged.add(endpoint)
+        self.is_whole = False
 
     def plug(self, endpoint: Endpoint) -> None:
         """Connect an endpoint again."""
@@ -84,11 +93,12 @@ class Weather:
         """End partitions, outages, and cut cables."""
         self._sides.clear()
         self._unplugged.clear()
-        self.is_down = False
+        self._is_down = False
+        self.is_whole = True
 
     def carries(self, source: Endpoint, destination: Endpoint) -> bool:
         """Whether there is a way from one to the other now."""
-        if self.is_down:
+        if self._is_down:
             return False
         if self._unplugged and (source in self._unplugged or destination in self._unplugged):
             return False
@@ -113,8 +123,7 @@ class Weather:
         It follows from the two addresses: remembered draws would be most of what a large network weighs.
         """
         link = source + destination if source < destination else destination + source
-        quantiles = _latencies(self.links.latency, self.links.sigma)
-        return quantiles[crc32(link, self._salt) % _QUANTILES]
+        return self._latencies[crc32(link, self._salt) % _QUANTILES]
 
 
 @lru_cache(maxsize=8)

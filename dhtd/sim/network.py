@@ -196,7 +196,7 @@ class Network:
 
     def outage(self) -> None:
         """Let nothing arrive anywhere, until `heal`."""
-        self.weather.is_down = True
+        self.weather.outage()
 
     def unplug(self, host: Host) -> None:
         """Cut one host off, until `heal`."""
@@ -271,12 +271,12 @@ class Network:
                 host.record(event, self.now)
             else:
                 self.listener(host, event)
-        wake_at = member.poll_timeout()
-        if wake_at is not None:
-            wake_at -= host.ahead
-            if host.wake_at is None or wake_at < host.wake_at:
-                host.wake_at = wake_at
-                self.schedule.at(wake_at, self._wake, host, member, wake_at)
+        host.deadline = member.poll_timeout()
+        self._plan_wake(host)
+
+    def _plan_wake(self, host: Host) -> None:
+        if (wake_at := host.plan_wake()) is not None:
+            self.schedule.at(wake_at, self._wake, host, host.member, wake_at)
 
     def send(self, host: Host, destination: Endpoint, data: bytes) -> None:
         """Send a datagram from `host`; into nowhere, if that is of a family that it does not speak."""
@@ -294,9 +294,9 @@ class Network:
         """Send a datagram that claims to come from `source`; any machine may have sent it."""
         for tap in self.taps:
             tap(source, destination, data)
-        now = self.schedule.now
-        if self.weather.carries(source, destination):
-            for delay in self.weather.delays(source, destination):
+        now, weather = self.schedule.now, self.weather
+        if weather.is_whole or weather.carries(source, destination):
+            for delay in weather.delays(source, destination):
                 self.schedule.at(now + delay + later, self._deliver, source, destination, data)
 
     def note(self, what: str, host: Host | None = None) -> None:
@@ -304,10 +304,9 @@ class Network:
         self.latest.append((self.schedule.events, self.now, None, None if host is None else host.endpoint, what))
 
     def _deliver(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
-        host = self._places.at(destination)
-        if host is None or not host.alive or not self.weather.carries(source, destination):
+        host, weather, now = self._places.at(destination), self.weather, self.schedule.now
+        if host is None or not host.alive or not (weather.is_whole or weather.carries(source, destination)):
             return
-        now = self.schedule.now
         if host.nat is not None and not host.nat.admits(source, now):
             return
         host.received += 1
@@ -328,12 +327,13 @@ class Network:
         if not host.alive or host.member is not member or host.wake_at != planned:
             return  # the host was stopped, or has an earlier wake-up, which plans the next
         host.wake_at = None
-        now = self.schedule.now
-        wake_at = member.poll_timeout()
-        if wake_at is not None and wake_at - host.ahead <= now:
+        now, deadline = self.schedule.now, host.deadline
+        if deadline is not None and deadline - host.ahead <= now:
             self.note("wakes: a deadline", host)
-            host.wake(max(host.clock(now), wake_at))  # the sum may round to just before it
-        self.flush(host)
+            host.wake(max(host.clock(now), deadline))  # the sum may round to just before it
+            self.flush(host)
+        else:
+            self._plan_wake(host)  # the deadline has moved since
         if not self.schedule.events % _CHECKED:
             invariants.check_host(host, now)
 

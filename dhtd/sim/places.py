@@ -36,16 +36,14 @@ class Places:
         self._address = address
         self._given = 0
         self._hosts: dict[Endpoint, Host] = {}
+        # The host at an endpoint, alive or not; asked for each datagram.
+        self.at: Callable[[Endpoint], Host | None] = self._hosts.get
 
     def next(self, families: Iterable[Family]) -> tuple[Endpoint, ...]:
         """Return the endpoints of a new machine, one of each family."""
         endpoints = tuple(self._address(family, self._given) for family in families)
         self._given += 1
         return endpoints
-
-    def at(self, endpoint: Endpoint) -> Host | None:
-        """Return the host at this endpoint, alive or not."""
-        return self._hosts.get(endpoint)
 
     def put(self, host: Host) -> None:
         """Note where a host is now. Nobody else is there."""
