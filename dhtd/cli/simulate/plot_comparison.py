@@ -97,22 +97,23 @@ def _draw_latency(axes: Axes, shown: Comparison) -> None:
     axes.set_ylabel("% of lookups")
     axes.set_xscale("log")
     ended = [value for values in shown.latencies_ms.values() for value in values if value > 0]
+    both = _row(shown, largest, OVERLAYS[0]), _row(shown, largest, OVERLAYS[1])
     for overlay, (_, color, marker) in _KINDS.items():
-        values = [value for value in shown.latencies_ms[overlay] if value > 0]
-        parts = shares(values)
-        axes.step(values, parts, where="post", color=color)
-        for share in (50, 99):
-            at = next(value for value, part in zip(values, parts, strict=True) if part >= share)
+        values = shown.latencies_ms[overlay]
+        axes.step(values, shares(values), where="post", color=color)
+        row = _row(shown, largest, overlay)
+        for share, field in ((50, "latency_p50_ms"), (99, "latency_p99_ms")):
+            at = getattr(row, field)
+            is_first = at <= min(getattr(each, field) for each in both)
             axes.plot([at], [share], marker, color=color, clip_on=False)
-            side = -1 if at == _first_at(shown, share) else 1
             axes.annotate(
                 f"{at:,.0f} ms",
                 (at, share),
-                (12 * side, 5 if share == 99 else -7),
+                (-12 if is_first else 12, 5 if share == 99 else -7),
                 textcoords="offset points",
                 color=color,
                 va="bottom" if share == 99 else "top",
-                ha="right" if side < 0 else "left",
+                ha="right" if is_first else "left",
                 fontsize=15,
             )
     axes.set_ylim(0, 112)
@@ -124,12 +125,8 @@ def _draw_latency(axes: Axes, shown: Comparison) -> None:
     axes.grid(axis="y", color="#dddddd", linewidth=1)
 
 
-def _first_at(shown: Comparison, share: int) -> float:
-    """Return when the first of the two kinds has this share of its lookups behind it."""
-    curves = [[value for value in values if value > 0] for values in shown.latencies_ms.values()]
-    return min(
-        next(value for value, part in zip(values, shares(values), strict=True) if part >= share) for values in curves
-    )
+def _row(shown: Comparison, nodes: int, overlay: str) -> Row:
+    return next(row for row in shown.rows if (row.nodes, row.overlay) == (nodes, overlay))
 
 
 def _draw_moved(axes: Axes, rows: Sequence[Row]) -> None:
