@@ -174,7 +174,7 @@ class Node:
         # The clock
         self._sweep = Sweep(policy, self.store, self.withdrawals, now)
         self._attempts = Attempts()
-        self._is_paced, self._writes_ahead = bool(policy.pace), write_ahead
+        self._is_paced = bool(policy.pace)
         self._next_timeouts = [
             requester.transactions.next_timeout,
             *publisher.next_timeouts(),
@@ -254,8 +254,7 @@ class Node:
             attempts.do(membership.keep_up, now)
             attempts.do(settle, now)
         # 4. Own records.
-        if self._writes_ahead:
-            attempts.do(publisher.wait_no_longer, now, attempts)
+        attempts.do(publisher.wait_no_longer, now, attempts)
         has_records = bool(publisher.record_timers)
         if has_records:
             attempts.do(publisher.publish_due, now, attempts)
