@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.picture import info, ring
+from tests.picture import info, lookup, ring
 
 PICTURES: Final[dict[str, Callable[[Path], None]]] = {
     "info.svg": info.draw,
+    "lookup.svg": lookup.draw,
     "ring.svg": ring.draw,
 }
 
