@@ -3,8 +3,8 @@
 Each size has two runs of each kind of network, both from a warm start:
 
 - *calm*: without churn. At its end some newcomers join, one a second, and a minute later each is asked how many entries
-  it holds: those are the *keys moved at a join*. There are as many entries as a tenth of the nodes, so the count is
-  also told for one entry a node.
+  it holds: those are the *keys moved at a join*. There are as many entries as a tenth of the nodes, but 100 at
+  least, so the count is also told for one entry a node.
 - *churn*: the same plan, with machines that leave.
 
 Hops are counted by each kind of node itself: how many nodes, each named by the one before it, lead to the farthest node
@@ -28,9 +28,9 @@ from dhtd.sim.simulation import Simulation
 SIZES = (100, 1_000, 10_000)
 SAMPLED = 1_000_000  # nodes of the network of which tables are sampled
 SAMPLES = 300  # lookups there
-CHURN = 600.0  # seconds of a session in the mean, where nobody says how many
+CHURN = 120.0  # seconds of a session in the mean, where nobody says how many: four in ten nodes go within the run
 PLAN = Plan(warm=True, lookups=500, duration=60.0)  # what both runs do, where nobody says otherwise
-ENTRIES_MAX = 1_000
+ENTRIES_MIN, ENTRIES_MAX = 100, 1_000  # with fewer, chance decides how far the keys are
 LEAST = 20  # nodes: with fewer, one join or death is an upheaval
 JOINS = 20  # newcomers, but no more than one to twenty nodes
 SETTLING = 60.0  # seconds from the last join until the newcomers are asked
@@ -84,7 +84,7 @@ class Task:
 
 def tasks(plan: Plan, nodes: int) -> list[Task]:
     """Return the runs of one size: calm and with churn, for each kind of network."""
-    entries = plan.entries if plan.entries != Plan().entries else max(1, min(ENTRIES_MAX, nodes // 10))
+    entries = plan.entries if plan.entries != Plan().entries else max(ENTRIES_MIN, min(ENTRIES_MAX, nodes // 10))
     base = replace(plan, nodes=nodes, entries=entries, warm=True)
     calm = replace(base, churn=None, pareto=False, returning=0.0, goodbyes=0.0)
     churned = replace(base, churn=plan.churn or CHURN)
