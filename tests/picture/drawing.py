@@ -18,7 +18,7 @@ BLUE: Final = "#0072B2"
 ORANGE: Final = "#D55E00"
 GREEN: Final = "#009E73"
 
-_STYLE: Final[dict[str, Any]] = {
+_STYLE: Final[Any] = {
     "axes.edgecolor": GREY,
     "axes.spines.right": False,
     "axes.spines.top": False,

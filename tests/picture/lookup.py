@@ -1,6 +1,6 @@
 """The picture of a lookup in docs/how-it-works.md: on the ring, in the tree, and how both close in on the key.
 
-The networks are simulated, and stand. The same machines look the same key up in both. Drawn is what a traced lookup tells.
+The networks are simulated, and stand. The same machine looks the same key up in both. A traced lookup tells the rest.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.picture.drawing import BLUE, FAINT, GREEN, GREY, INK, ORANGE, save
 NODES: Final = 128
 SEED: Final = 8
 BITS: Final = 256
+SIZE: Final = 1 << BITS  # of the keyspace
 KEY: Final = Id(int.from_bytes(sha256(b"wiki").digest()))
 WAY: Final = 0.8  # of the ring, from the machine that asks to the key
 LEVELS: Final = 10  # of the tree that are drawn
@@ -66,7 +67,7 @@ def looked_up(overlay: str) -> Lookup:
     net.listener = None
     hosts = sorted(net.live, key=lambda host: host.id)
     net.enter(hosts[0], KEY, 8080)
-    asker = min(hosts, key=lambda host: abs((KEY - host.id) / 2**BITS % 1 - WAY))
+    asker = min(hosts, key=lambda host: abs((KEY - host.id) / SIZE % 1 - WAY))
     steps: list[QueryStep] = []
     done: list[LookupDone] = []
 
@@ -92,7 +93,7 @@ def looked_up(overlay: str) -> Lookup:
 
 def on_the_ring(id: Id) -> int:
     """Return how often the ring was halved if only the way from an ID to the key is left."""
-    return BITS - ((KEY - id) % 2**BITS).bit_length()
+    return BITS - ((KEY - id) % SIZE).bit_length()
 
 
 def in_the_tree(id: Id) -> int:
@@ -121,7 +122,9 @@ def _ring(axes: Any, lookup: Lookup) -> None:
             color=_colour(query.hop), linewidth=2.4, shrinkA=4, shrinkB=5, zorder=3,
         )  # fmt: skip
         axes.add_patch(arrow)
-        axes.annotate(str(number), (1.1 * x, 1.1 * y), ha="center", va="center", color=_colour(query.hop), weight="bold")
+        axes.annotate(
+            str(number), (1.1 * x, 1.1 * y), ha="center", va="center", color=_colour(query.hop), weight="bold"
+        )
         here = query.id
     axes.scatter(*_around(lookup.own), s=110, color=INK, zorder=4)
     axes.annotate("asks", _scaled(_around(lookup.own), 0.82), ha="center", va="center")
@@ -133,28 +136,28 @@ def _tree(axes: Any, lookup: Lookup) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(-LEVELS - 1.6, 0.4))
     axes.set_title(f"In the tree: {lookup.hops} hops, {len(lookup.queries)} queries", loc="center", pad=12)
-    for low, high, level in _branches(lookup.ids, 0, 2**BITS, 0):
+    for low, high, level in _branches(lookup.ids, 0, SIZE, 0):
         axes.plot((_across(low), _across(high)), (-level, -level - 1), color=FAINT, linewidth=1.2, zorder=1)
     depths = {id: _depth(id, lookup.ids) for id in lookup.ids}
 
     def leaf(id: int, depth: int) -> tuple[float, float]:
-        width = 2 ** (BITS - depth)
-        return (id // width + 0.5) * width / 2**BITS, -depth
+        width = SIZE >> depth
+        return (id // width + 0.5) * width / SIZE, -depth
 
     axes.scatter(*zip(*(leaf(id, depths[id]) for id in lookup.ids), strict=True), s=14, color=GREY, zorder=2)
     for query in lookup.queries:
         axes.scatter(*leaf(query.id, depths[query.id]), s=95, color=_colour(query.hop), zorder=4)
     axes.scatter(*leaf(lookup.own, depths[lookup.own]), s=110, color=INK, zorder=4)
     axes.annotate("asks", leaf(lookup.own, depths[lookup.own] + 1), ha="center", va="top")
-    axes.scatter(KEY / 2**BITS, -LEVELS - 0.6, s=130, marker="D", color=INK, zorder=4)
-    axes.annotate("the key", (KEY / 2**BITS + 0.025, -LEVELS - 0.6), va="center")
+    axes.scatter(KEY / SIZE, -LEVELS - 0.6, s=130, marker="D", color=INK, zorder=4)
+    axes.annotate("the key", (KEY / SIZE + 0.025, -LEVELS - 0.6), va="center")
     for hop in range(1, lookup.hops + 1):
         axes.scatter(0.02 + 0.13 * (hop - 1), -LEVELS - 1.4, s=95, color=_colour(hop))
         axes.annotate(f"hop {hop}", (0.04 + 0.13 * (hop - 1), -LEVELS - 1.4), va="center")
 
 
 def _closing(axes: Any, chord: Lookup, kademlia: Lookup) -> None:
-    axes.set_title("The nearest that has answered", pad=12)
+    axes.set_title("Closing in", pad=12)
     for lookup, halvings, colour, name in ((chord, on_the_ring, ORANGE, "ring"), (kademlia, in_the_tree, BLUE, "tree")):
         times, bits = [0.0], [halvings(lookup.own)]
         for query in sorted(lookup.queries, key=lambda query: query.ended or 0.0):
@@ -170,7 +173,7 @@ def _closing(axes: Any, chord: Lookup, kademlia: Lookup) -> None:
 
 def _around(id: int) -> tuple[float, float]:
     """Return the place of an ID on the circle, which begins on top and goes clockwise."""
-    turn = 2 * pi * id / 2**BITS
+    turn = 2 * pi * id / SIZE
     return sin(turn), cos(turn)
 
 
@@ -179,7 +182,7 @@ def _scaled(place: tuple[float, float], factor: float) -> tuple[float, float]:
 
 
 def _across(place: int) -> float:
-    return place / 2**BITS
+    return place / SIZE
 
 
 def _branches(ids: tuple[Id, ...], low: int, high: int, level: int) -> Iterator[tuple[int, int, int]]:

@@ -5,7 +5,7 @@ Everything in it is what `dhtd.HashRing` says of some keys. A key is drawn at th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2s
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +21,16 @@ MACHINES: Final = [f"192.0.2.{number}:80" for number in range(10)]
 NEWCOMER: Final = "192.0.2.10:80"
 KEYS: Final = [f"key:{number}" for number in range(1_500)]  # that are drawn
 COLOURS: Final = (
-    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#661100",
+    "#332288",
+    "#88CCEE",
+    "#44AA99",
+    "#117733",
+    "#999933",
+    "#DDCC77",
+    "#CC6677",
+    "#882255",
+    "#AA4499",
+    "#661100",
 )  # fmt: skip - Paul Tol's, which colour-blind people can tell apart
 VNODES: Final = (1, 10, 150)
 
@@ -43,7 +52,7 @@ def _fill(figure: Figure) -> None:
     ten, eleven = dhtd.HashRing(MACHINES, 1), dhtd.HashRing([*MACHINES, NEWCOMER], 1)
     colour = dict(zip(MACHINES, COLOURS, strict=True))
     _circle(owned, "Whose is a key?", "10 machines, 8 places each")
-    _keys(owned, lambda key: colour[ten.node(key)])
+    _keys(owned, {key: colour[ten.node(key)] for key in KEYS})
 
     def moved(finds: Callable[[str, Sequence[str]], str]) -> list[str]:
         return [key for key in KEYS if finds(key, MACHINES) != finds(key, [*MACHINES, NEWCOMER])]
@@ -55,8 +64,7 @@ def _fill(figure: Figure) -> None:
     ):
         share = 100 * len(keys) / len(KEYS)
         _circle(axes, title, f"an 11th machine comes:\n{share:.0f} % of the keys move")
-        moving = frozenset(keys)
-        _keys(axes, lambda key, moving=moving: ORANGE if key in moving else FAINT)
+        _keys(axes, dict.fromkeys(KEYS, FAINT) | dict.fromkeys(keys, ORANGE))
     _loads(figure.add_axes((0.765, 0.16, 0.22, 0.65)))
 
 
@@ -68,9 +76,9 @@ def _circle(axes: Any, title: str, words: str) -> None:
     axes.text(0, 0, words, ha="center", va="center", color=INK)
 
 
-def _keys(axes: Any, colour: Callable[[str], str]) -> None:
+def _keys(axes: Any, colour: Mapping[str, str]) -> None:
     """Draw each key at its place on the circle, which begins on top and goes clockwise."""
-    turns = sorted(((hashed(key) >> 224) / 2**32, colour(key)) for key in KEYS)
+    turns = sorted(((hashed(key) >> 224) / 2**32, colour[key]) for key in KEYS)
     for painted, run in groupby(zip(turns, [*turns[1:], (1.0, "")], strict=True), key=lambda pair: pair[0][1]):
         pairs = list(run)
         begin, end = pairs[0][0][0], pairs[-1][1][0]

@@ -29,7 +29,9 @@ def test_both_kinds_get_the_same_plan() -> None:
     ]
     assert len({replace(task.plan, overlay="chord", churn=None) for task in tasks}) == 1
     assert [task.plan.churn for task in tasks] == [None, comparison.CHURN] * 2
-    assert all(task.plan.warm and task.plan.entries == comparison.ENTRIES_MIN and task.plan.loss == 0.1 for task in tasks)
+    assert {(task.plan.warm, task.plan.entries, task.plan.loss) for task in tasks} == {
+        (True, comparison.ENTRIES_MIN, 0.1)
+    }
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _NOTES: Final = (
     "Hops: nodes, each named by the one before, up to the farthest that has answered. A Chord lookup ends at the",
     "node that holds the entry, a Kademlia lookup when the 8 nodes nearest to the key have answered.",
-    "Keys moved: entries that a newcomer holds {settling:g} s after its join, for one entry a node. Kademlia nodes hand",
-    "nothing over: owners find a newcomer when they publish again, 15 to 45 min later.",
+    "Keys moved: entries that a newcomer holds {settling:g} s after its join, for one entry a node. Kademlia nodes",
+    "hand nothing over: owners find a newcomer when they publish again, 15 to 45 min later.",
 )
 
 
