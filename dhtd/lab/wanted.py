@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import inf, isfinite
+from math import inf
 from typing import Any, Final
 
 from dhtd.core.ids import Id, Keyspace
@@ -66,10 +66,10 @@ def number(given: Mapping[str, Any], name: str, low: float, high: float, *, beyo
     value = given.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadRequest(f"{name!r} is a number, not {shown(value)}")
-    if not (isfinite(value) and (low < value if beyond else low <= value) and value <= high):
-        least = f"above {low:g}, to" if beyond else f"from {low:g} to"
+    if not ((low < value if beyond else low <= value) and value <= high):
+        least = f"above {low:.15g}, to" if beyond else f"from {low:.15g} to"
         raise BadRequest(f"{name!r} is a number {least} {high:.15g}, not {shown(value)}")
-    return float(value)
+    return float(value) + 0.0  # not minus zero
 
 
 def count(given: Mapping[str, Any], default: int | None = None) -> int:

@@ -333,11 +333,17 @@ async def test_wrong_requests_are_told_why(autojump_clock: MockClock) -> None:
 
 async def test_numbers_that_are_none_are_refused(autojump_clock: MockClock) -> None:
     async with shown(to=1.0) as there:
-        for body in (b'{"speed": NaN}', b'{"speed": Infinity}', b'{"speed": 1e999}', b'{"speed": 1, "speed": 2}', b"{"):
-            answer = await there.ask("PUT", "/speed", content=body)
-            assert answer.status_code == 400, body
+        for text in ("NaN", "Infinity", "1e999", "-1e999", "1" + 400 * "0", "-1" + 400 * "0", '1, "speed": 2', "["):
+            answer = await there.ask("PUT", "/speed", content=f'{{"speed": {text}}}'.encode())
+            assert answer.status_code == 400, text
         big = await there.ask("PUT", "/speed", content=b" " * 70_000)
         assert big.status_code == 413
+
+
+async def test_minus_zero_is_zero(autojump_clock: MockClock) -> None:
+    async with shown(to=1.0) as there:
+        assert (await there.ask("PUT", "/speed", content=b'{"speed": -0.0}')).status_code == 204
+        assert '"speed":0.0' in (await there.ask("GET", "")).text
 
 
 async def test_a_time_that_is_forgotten_is_refused(autojump_clock: MockClock) -> None:
