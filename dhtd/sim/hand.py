@@ -45,11 +45,7 @@ class Hand:
 
     def kill(self, host: Host) -> None:
         """Stop a machine at once, and for good. No other comes in its place."""
-        if host in self._population:
-            self._end(host, KILLED)
-        else:  # an attacker
-            self._net.note(KILLED, host)
-            self._net.remove(host)
+        self._end(host, KILLED)
 
     def victims(self, share: float) -> list[Host]:
         """Draw this part of the machines that are up, at least one. Nobody checks whether any is left."""

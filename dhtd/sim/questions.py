@@ -162,7 +162,7 @@ class Questions:
         """Expect nothing more of what the host's node was asked."""
         for member, op in [asked for asked in self._lookups if asked[0] is host.member]:
             del self._lookups[member, op]
-            self._tally.asked -= 1
+            self._tally.abandoned((member, op))
 
     def heard(self, host: Host, event: Event) -> None:
         """Take what a node tells its owner."""

@@ -71,7 +71,7 @@ class Simulation:
         self._rng = Random(f"plan {plan.seed}")
         self._eclipse = Eclipse(self.net, plan.eclipse, closest=plan.closest, site=plan.site)
         self._population = Population(self.net, plan, self.tally, self._rng)
-        self._goodbyes = Goodbyes(self.net, self._population.forget)
+        self._goodbyes = Goodbyes(self.net, self._forget)
         self._questions = Questions(self.net, plan, self._population, self.tally, self._rng, spectator)
         self.hand = Hand(self.net, self._population, self._questions, self._end, self._plan_end, lambda: self.phase)
         self._power_cuts = PowerCuts(self.net, self._population, self._questions, self._end)
@@ -255,11 +255,17 @@ class Simulation:
         self._goes(host, how)
         self._population.forget(host)
 
+    def _forget(self, host: Host) -> None:
+        """A machine has said goodbye, and is gone. People may have let it look something up meanwhile."""
+        self._questions.abandon(host)
+        self._population.forget(host)
+
     def _goes(self, host: Host, how: str) -> None:
         """Expect nothing more of a machine, whose node is about to be killed."""
         for part in (self._questions, self._power_cuts, self._watchers, self._values):
             part.abandon(host)
-        self._population.goes(host)
+        if host in self._population:  # attackers never were, and who says goodbye has left it
+            self._population.goes(host)
         self.net.note(how, host)
 
     def _return(self, host: Host, saved: Saved) -> None:

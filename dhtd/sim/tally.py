@@ -108,6 +108,11 @@ class Tally:
             LookupOutcome(self._net.now, is_found, recall, stats.hops, stats.queries, stats.elapsed, across)
         )
 
+    def abandoned(self, asking: Asking) -> None:
+        """A lookup has no end: its node is gone. It does not count."""
+        self.asked -= 1
+        self._firsts.pop(asking, None)
+
     def keep_latest(self, most: int) -> None:
         """Forget all but the latest lookups once there are twice as many: a run without an end has a bound."""
         if len(self.outcomes) < 2 * most:

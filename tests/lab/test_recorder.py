@@ -171,14 +171,31 @@ def test_a_machine_that_says_goodbye_may_be_killed() -> None:
     simulation, recorder = seen(
         Plan(nodes=20, entries=10, lookups=5, duration=60.0, warm=True, churn=20.0, goodbyes=1.0)
     )
-    leaving = None
-    while leaving is None:
-        simulation.go_on(1, 60.0)
-        leaving = next((host for host in recorder.roll.hosts.values() if host not in simulation._population), None)
-    simulation.hand.kill(leaving)
-    simulation.go_on(10**9, 61.0)
+    simulation.go_on(10**9, 15.0)
+    for is_killed in (True, False):
+        leaving = None
+        while leaving is None:
+            simulation.go_on(1, 300.0)
+            leaving = next((host for host in recorder.roll.hosts.values() if host not in simulation._population), None)
+        entry = simulation.hand.draw_entry()
+        assert entry is not None
+        simulation.hand.look_up(leaving, entry.key)  # of which nothing is expected once the machine is gone
+        if is_killed:
+            simulation.hand.kill(leaving)
+        simulation.go_on(10**9, simulation.net.now + 61.0)
     ways = {event["how"] for event in happened(recorder, "node-down")}
     assert ways == {"is killed by hand", "has said goodbye"}
+
+
+def test_nothing_of_an_abandoned_lookup_is_kept() -> None:
+    simulation, recorder = seen(Plan(nodes=20, entries=5, lookups=20, duration=60.0, warm=True, loss=0.2))
+    while not simulation.tally._firsts:
+        simulation.go_on(1, 60.0)
+    ((member, _),) = simulation.tally._firsts
+    asked = simulation.tally.asked
+    simulation.hand.kill(next(host for host in recorder.roll.hosts.values() if host.member is member))
+    assert not simulation.tally._firsts
+    assert simulation.tally.asked == asked - 1
 
 
 def test_a_plan_without_lookups_asks_nothing_later() -> None:
@@ -205,6 +222,9 @@ def test_an_attacker_is_killed_as_others_are() -> None:
     attackers = [host for host in recorder.roll.hosts.values() if host not in simulation._population]
     assert attackers
     live = len(recorder.roll.hosts)
+    entry = simulation.hand.draw_entry()
+    assert entry is not None
+    simulation.hand.look_up(attackers[0], entry.key)
     simulation.hand.kill(attackers[0])
     assert len(recorder.roll.hosts) == live - 1
-    simulation.go_on(10**9, 61.0)
+    simulation.go_on(10**9, simulation.net.now + 61.0)
