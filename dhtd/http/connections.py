@@ -132,6 +132,14 @@ async def serve(
                 nursery.start_soon(converse, stream)
 
 
+async def cut_at_end(places: Places) -> None:
+    """Cut all connections off once cancelled, so that no client that does not read keeps us."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        places.close()
+
+
 async def _turn_away(stream: trio.SocketStream, *, in_clear: bool) -> None:
     """Tell a client that there is no place, as far as that goes without waiting."""
     if in_clear:

@@ -21,7 +21,7 @@ from dhtd.control.socket_file import ControlSocket, Role
 from dhtd.errors import ConfigError, DhtdError
 from dhtd.http.app import App, Site
 from dhtd.http.caller import Streams
-from dhtd.http.connections import Places, serve
+from dhtd.http.connections import Places, cut_at_end, serve
 from dhtd.http.guard import Guard
 from dhtd.http.watch_memory import WatchMemory
 from dhtd.service.door import House
@@ -68,7 +68,7 @@ class HttpDoor:
         hosts = frozenset(name.lower() for name in self._settings.http_host)
         scheme = "http" if self._tls is None else "https"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cut_at_end, places)
+            nursery.start_soon(cut_at_end, places)
 
             def listen(listening: socket.socket, is_token: Callable[[str], bool] | None) -> None:
                 listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
@@ -103,14 +103,6 @@ class HttpDoor:
 
     def close(self) -> None:
         self._opened.close()
-
-
-async def _cut_at_end(places: Places) -> None:
-    """Cut all connections off once cancelled, so that no client that does not read keeps the daemon."""
-    try:
-        await trio.sleep_forever()
-    finally:
-        places.close()
 
 
 def _tls(files: Sequence[Path]) -> ssl.SSLContext:

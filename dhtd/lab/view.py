@@ -13,7 +13,7 @@ from dhtd.config.addresses import http_addresses, is_local
 from dhtd.control.bound_socket import bind
 from dhtd.errors import UsageError
 from dhtd.http.app import App
-from dhtd.http.connections import Places, serve
+from dhtd.http.connections import Places, cut_at_end, serve
 from dhtd.http.guard import TokenlessGuard
 from dhtd.lab.site import Site
 from dhtd.lab.stage import Stage
@@ -22,6 +22,7 @@ from dhtd.sim.simulation import Simulation
 
 ADDRESS: Final = "127.0.0.1:8750"
 OPTION: Final = "--view"
+CONNECTIONS_MAX: Final = 64  # of some tabs; a client that does not read holds an answer of a megabyte for each
 
 Say = Callable[[str], None]
 
@@ -53,9 +54,9 @@ def look_at(plan: Plan, command: str, address: str, announce: Say, note: Say) ->
 async def _look_at(plan: Plan, command: str, listening: socket.socket, announce: Say, note: Say) -> Stage:
     stage = Stage(plan, command)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        announce(f"http://{_written(listening)}/")  # a connection waits until it is served
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show, stage, listening, note)
-            announce(f"http://{_written(listening)}/")
             async for _ in signals:
                 nursery.cancel_scope.cancel()
                 break
@@ -64,15 +65,13 @@ async def _look_at(plan: Plan, command: str, listening: socket.socket, announce:
 
 async def show(stage: Stage, listening: socket.socket, note: Say) -> None:
     """Run a stage, and serve it on a socket that listens, until cancelled."""
-    places = Places()
+    places = Places(CONNECTIONS_MAX)
     app = App(Site(stage), TokenlessGuard(), note, "the simulation's terminal")
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stage.run)
-            nursery.start_soon(serve, listener, app, places, note)
-    finally:
-        places.close()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cut_at_end, places)
+        nursery.start_soon(stage.run)
+        nursery.start_soon(serve, listener, app, places, note)
 
 
 def _written(listening: socket.socket) -> str:

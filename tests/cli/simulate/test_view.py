@@ -132,3 +132,16 @@ def test_ctrl_c_ends_a_view_with_its_figures(end: signal.Signals) -> None:
     figures = dict(line.rsplit(" ", 1) for line in out.splitlines())
     assert figures["nodes"] == "20"
     assert float(figures["wall_s"]) > 0
+
+
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_an_output_that_is_lost_ends_a_view(is_pipe: bool) -> None:
+    command = [str(BIN / "dhtd"), "simulate", f"--view=127.0.0.1:{free_port()}", "--nodes", "3", "--warm"]
+    reading, out = os.pipe() if is_pipe else (os.open(os.devnull, os.O_RDONLY), os.open("/dev/full", os.O_WRONLY))
+    os.close(reading)
+    try:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=DEADLINE, check=False)
+    finally:
+        os.close(out)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
