@@ -19,6 +19,8 @@ from dhtd.service.written import Written
 
 V1: Final = "/v1"
 SIMULATION: Final = f"{V1}/simulation"
+STREAMS_MAX: Final = 48  # of 64 connections: see `view`
+PIECE: Final = 256  # events that are sent at once of a span of time
 AHEAD_MAX: Final = 7 * 86_400.0  # virtual seconds by which a run is advanced at once
 
 
@@ -27,7 +29,7 @@ class Site:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._streams = Streams()
+        self._streams = Streams(STREAMS_MAX)
         by_path: dict[str, dict[str, Serve]] = {
             SIMULATION: {"GET": self._simulation},
             f"{SIMULATION}/nodes": {"GET": self._nodes, "POST": self._add},
@@ -58,6 +60,7 @@ class Site:
         await exchange.answer_json({"at": self._stage.now if at is None else at, "last": last, "nodes": nodes})
 
     async def _node(self, exchange: Exchange) -> None:
+        wanted.query(exchange.scope["query_string"])
         n = wanted.node(exchange.scope["path_params"]["n"])
         named = self._stage.roll.named(n)
         if named is None:
@@ -74,8 +77,12 @@ class Site:
         if end < begin:
             raise BadRequest("'from' is after 'to'")
         span = self._stage.log.between(begin, end)
-        text = f'{{"cut":{"true" if span.is_cut else "false"},"events":[{",".join(span.texts)}]}}\n'
-        await exchange.answer(HTTPStatus.OK, text.encode(), JSON)
+        await exchange.begin(HTTPStatus.OK, JSON, {})
+        head = f'{{"cut":{"true" if span.is_cut else "false"},"events":['
+        for begun in range(0, len(span.texts), PIECE):  # a client that does not read holds no more than a piece
+            await exchange.send(f"{head}{','.join(span.texts[begun : begun + PIECE])}".encode())
+            head = ","
+        await exchange.send(f"{head if not span.texts else ''}]}}\n".encode(), is_last=True)
 
     async def _events(self, exchange: Exchange) -> None:
         """Tell what happens from now on, or behind a serial, at the pace of the client; and four times a second how."""
@@ -122,6 +129,7 @@ class Site:
         await exchange.answer_json({"ops": self._stage.look_up(n, id, wanted.count(given, 1))})
 
     async def _kill(self, exchange: Exchange) -> None:
+        wanted.query(exchange.scope["query_string"])
         self._stage.kill(wanted.node(exchange.scope["path_params"]["n"]))
         await self._done(exchange)
 

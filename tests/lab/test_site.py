@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from dhtd.core.ids import NATIVE
+from dhtd.http.exchange import Exchange
 from dhtd.lab import stage as stage_module
 from dhtd.sim.plan import Plan
 from tests.http.doors import events, sent
@@ -130,6 +132,24 @@ async def test_the_past_is_as_it_was(autojump_clock: MockClock) -> None:
     assert [row[0] for row in after] == [n for n in range(31) if n != 3]
     assert {row[4] for row in before} == {None}
     assert len(none["nodes"]) == 30  # a warm network begins with them all
+
+
+async def test_a_long_span_is_sent_in_pieces(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    send = Exchange.send
+
+    async def counted(self: Exchange, body: bytes, *, is_last: bool = False) -> None:
+        sent.append(len(body))
+        await send(self, body, is_last=is_last)
+
+    async with shown() as there:
+        await there.passed(60.0)
+        monkeypatch.setattr(Exchange, "send", counted)
+        found = await there.get("/happenings")
+        assert [event["serial"] for event in found["events"]] == list(range(1, there.stage.log.last + 1))
+        assert len(sent) > 3
+        assert max(sent) < sum(sent) / 2
+        assert await there.get("/happenings", **{"from": 59.9999, "to": 59.9999}) == {"cut": False, "events": []}
 
 
 # What people may do
@@ -295,6 +315,8 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/nodes?at=1&at=2", None, 400, "'at' is there twice"),
     ("GET", "?at=1", None, 400, "no parameter 'at'; there is none here"),
     ("GET", "/happenings?from=5&to=4", None, 400, "'from' is after 'to'"),
+    ("GET", "/nodes/1?at=1", None, 400, "no parameter 'at'; there is none here"),
+    ("DELETE", "/nodes/1?n=2", None, 400, "no parameter 'n'; there is none here"),
     ("GET", "/nowhere", None, 404, "nothing is at this path"),
     ("DELETE", "/nodes/99", None, 404, "there is no node 99"),
     ("PUT", "/nodes/1", None, 405, "'PUT' is not for this path"),
@@ -464,3 +486,15 @@ async def test_a_client_that_hangs_up_ends_its_stream(autojump_clock: MockClock)
                 await anext(stream)
         answer = await sent(there, b"GET /v1/simulation HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_does_not_read_keeps_no_view(autojump_clock: MockClock) -> None:
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        async with shown() as there:
+            await there.passed(100.0)
+            silent.connect(("127.0.0.1", int(there.urls[0].rpartition(":")[2])))
+            silent.sendall(20 * b"GET /v1/simulation/happenings HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await trio.sleep(1)
+            begun = trio.current_time()
+        assert trio.current_time() - begun < 5
