@@ -31,6 +31,7 @@ class Population:
         self._rng = rng
         self._families = (Family.IPV6,) if plan.site else (Family.IPV4,)
         self.live: list[Host] = []
+        self._placed: list[Host] = []  # those of a warm start, until they know others
         self._places: dict[Host, int] = {}  # of each in the list
         self._sides: dict[Host, int] = {}  # of the partition, also when it is over
 
@@ -58,11 +59,16 @@ class Population:
         for _ in range(count):
             nat, lie = self._nature()
             age = (1 + self._rng.random()) * self._net.policy.bucket_refresh  # older than what it last heard
-            self.comes(self._net.add(nat=nat, lie=lie, age=age, start=False, families=self._families))
+            host = self._net.add(nat=nat, lie=lie, age=age, start=False, families=self._families)
+            self._placed.append(host)
+            self.comes(host)
 
     def acquaint(self, first: int, count: int) -> None:
         """Have these machines know the others as if they had been there before, and start them."""
-        hosts, census = self.live[first : first + count], self._net.census
+        census = self._net.census
+        hosts = [host for host in self._placed[first : first + count] if host in self]  # one may be killed by hand
+        if first + count >= len(self._placed):
+            self._placed.clear()
         for host in hosts:
             known = [census[self._rng.randrange(len(census))] for _ in range(BOOTSTRAPS)]
             host.bootstrap = tuple(other.endpoint for other in known)
