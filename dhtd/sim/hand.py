@@ -9,12 +9,14 @@ from collections.abc import Callable
 from random import Random
 
 from dhtd.core.ids import Id
+from dhtd.errors import Busy
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.sim.population import Population
 from dhtd.sim.questions import Entry, Phase, Questions
 
 KILLED = "is killed by hand"
+AT_ONCE = 128  # lookups of one node by hand: half of what a node takes, so there is room for those of the plan
 
 
 class Hand:
@@ -70,6 +72,8 @@ class Hand:
 
     def look_up(self, host: Host, key: Id) -> None:
         """Let a machine look up a key. Its steps are told. Raise `Busy` if its node is at its limit."""
+        if self._questions.wanted_of(host) >= AT_ONCE:
+            raise Busy(f"a node does {AT_ONCE} lookups at once by hand: let time pass, and try again")
         entries = [entry for entry in self._questions.acknowledged() if entry.key == key]
         if entries:
             self._questions.ask(host, self._rng.choice(entries), self._phase(), is_wanted=True)

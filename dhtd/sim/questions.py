@@ -70,6 +70,7 @@ class Questions:
         self._entries: list[Entry] = []
         self._entered: dict[tuple[Host, Id, int], Entry] = {}  # the same entries
         self._lookups: dict[tuple[Member, Handle], Asked] = {}
+        self._wanted: dict[Member, set[Handle]] = {}  # lookups under way by hand, of each node
         self._names = 0
         self._spectator = spectator
 
@@ -144,6 +145,8 @@ class Questions:
         is_traced = spectator is not None and (is_wanted or spectator.wants_steps())
         op = asker.member.commands.lookup(entry.key, asker.clock(net.now), traced=is_traced)
         self._lookups[asker.member, op] = Asked(entry, nearest, across)
+        if is_wanted:
+            self._wanted.setdefault(asker.member, set()).add(op)
         self._tally.asked += 1
         if spectator is not None and is_traced:
             spectator.asked(asker, op, entry.key, entry.owner.endpoint.with_port(entry.port))
@@ -155,11 +158,18 @@ class Questions:
         net, spectator = self._net, self._spectator
         assert spectator is not None
         net.note(f"looks {net.keyspace.format(key)} up", asker)
-        spectator.asked(asker, asker.member.commands.lookup(key, asker.clock(net.now), traced=True), key, None)
+        op = asker.member.commands.lookup(key, asker.clock(net.now), traced=True)
+        self._wanted.setdefault(asker.member, set()).add(op)
+        spectator.asked(asker, op, key, None)
         net.flush(asker)
+
+    def wanted_of(self, host: Host) -> int:
+        """Return how many lookups by hand a machine has under way."""
+        return len(self._wanted.get(host.member, ()))
 
     def abandon(self, host: Host) -> None:
         """Expect nothing more of what the host's node was asked."""
+        self._wanted.pop(host.member, None)
         for member, op in [asked for asked in self._lookups if asked[0] is host.member]:
             del self._lookups[member, op]
             self._tally.abandoned((member, op))
@@ -172,6 +182,8 @@ class Questions:
                 if asked is not None and endpoints:
                     self._tally.first_answer((host.member, op), event.stats.elapsed)
             case LookupDone(op=op):
+                if self._wanted:
+                    self._wanted.get(host.member, set()).discard(op)
                 asked = self._lookups.pop((host.member, op), None)
                 if asked is not None:
                     expected = asked.entry.owner.endpoint.with_port(asked.entry.port)
