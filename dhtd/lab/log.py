@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 ROOM: Final = 48_000_000  # characters of events that are kept
 BATCH: Final = 262_144  # characters that a reader is given at once
 SPAN: Final = 4_000_000  # characters that are given for a span of time
+DIGITS: Final = 6  # of a second of virtual time: what is told has the time by which it can be asked for
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -47,7 +48,8 @@ class Log:
     def add(self, at: float, kind: str, fields: Mapping[str, object]) -> None:
         """Keep an event."""
         self.last += 1
-        text = dumped({"serial": self.last, "at": round(at, 6), "kind": kind, **fields})
+        at = round(at, DIGITS)
+        text = dumped({"serial": self.last, "at": at, "kind": kind, **fields})
         self._times.append(at)
         self._texts.append(text)
         self._used += len(text)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from dhtd.core.ids import Keyspace
+from dhtd.lab.log import DIGITS
 from dhtd.sim.host import Host
 
 CHANGES: Final = 100_000  # times that a node came or went, which are remembered
@@ -90,7 +91,7 @@ class Roll:
                 yield Row(n, self._names[n], went_at is None)
 
     def _note(self, change: _Change) -> None:
-        self._changes.append(change)
+        self._changes.append(change._replace(at=round(change.at, DIGITS)))
         if len(self._changes) <= self._most:
             return
         oldest = self._changes.popleft()

@@ -151,7 +151,7 @@ class Site:
         """Return a time at which it is known who was up; raise `BadRequest`."""
         at, stage = wanted.time(name, given[name]), self._stage
         if at < stage.roll.kept_from:
-            raise BadRequest(f"{name!r} is {at:g}, and who was up is known from {stage.roll.kept_from:.6f} on")
+            raise BadRequest(f"{name!r} is {given[name]}, and who was up is known from {stage.roll.kept_from:.6f} on")
         if at > stage.now:
-            raise BadRequest(f"{name!r} is {at:g}, and it is {stage.now:.6f} now")
+            raise BadRequest(f"{name!r} is {given[name]}, and it is {stage.now:.6f} now")
         return at

@@ -18,7 +18,7 @@ import trio
 from dhtd.core.ids import Id
 from dhtd.errors import Busy, SimulationFailed
 from dhtd.http.problems import HttpProblem
-from dhtd.lab.log import dumped
+from dhtd.lab.log import DIGITS, dumped
 from dhtd.lab.pace import Pace, Slices
 from dhtd.lab.portrait import Portraits
 from dhtd.lab.recorder import Recorder
@@ -90,8 +90,10 @@ class Stage:
         if self._pace.goal is not goal:
             self._state_at = -inf  # people wait for it
         more = False
-        with self._playing():
+        try:
             more = self.simulation.go_on(events, until)
+        except SimulationFailed as failed:
+            self._fail(failed)
         self._slices.took(max(1, self._net.schedule.events - before), perf_counter() - begun)
         return more
 
@@ -101,7 +103,7 @@ class Stage:
 
     @contextmanager
     def _playing(self) -> Iterator[None]:
-        """Do something with the run. If it fails by that, that is all, and it is told."""
+        """Do something with the run. If it fails by that, it is over, and whoever wanted it is told."""
         try:
             with self.simulation.located():
                 yield
@@ -109,6 +111,7 @@ class Stage:
             if isinstance(failed.__cause__, Busy):
                 raise failed.__cause__ from None
             self._fail(failed)
+            self._must_be_whole()
 
     def _fail(self, failed: SimulationFailed) -> None:
         replay = f"{self._command} --stop-at {self._net.schedule.events}"
@@ -137,7 +140,7 @@ class Stage:
 
     def _tell_state(self) -> None:
         self.state_serial += 1
-        self.state_text = dumped({"serial": self.log.last, "at": self._net.now, "kind": "state", **self.state()})
+        self.state_text = dumped({"serial": self.log.last, "at": self.now, "kind": "state", **self.state()})
         self._tell_news()
 
     def _tell_news(self) -> None:
@@ -162,7 +165,7 @@ class Stage:
             "planned": plan.nodes,
             "phase": phase,
             "progress": round(progress, 4),
-            "now": round(self._net.now, 6),
+            "now": self.now,
             "stands_at": simulation.stands_at,
             "asks_at": simulation.asks_at,
             "ends": simulation.ends_at,
@@ -176,7 +179,7 @@ class Stage:
             "events": self._net.schedule.events,
             "datagrams": self._net.datagrams,
             "bytes": self._net.bytes,
-            "asked": tally.asked + tally.forgotten,
+            "asked": tally.ended,
             "found": tally.found + tally.forgotten_found,
             **self._recorder.figures.told(),
             "kept_from": self.roll.kept_from,
@@ -198,7 +201,7 @@ class Stage:
         """Return the nodes, and how many entries each holds now. What it held at another time, nobody remembers."""
         return [
             (row.n, row.named.id, row.named.endpoint, row.is_live, self._held(row) if at is None else None)
-            for row in self.roll.at(self._net.now if at is None else at)
+            for row in self.roll.at(self.now if at is None else at)
         ]
 
     def _held(self, row: Row) -> int:
@@ -206,8 +209,8 @@ class Stage:
 
     @property
     def now(self) -> float:
-        """The virtual time."""
-        return self._net.now
+        """The virtual time, as it is told: in whole microseconds."""
+        return round(self._net.now, DIGITS)
 
     # What people may do
 

@@ -55,8 +55,8 @@ class Tally:
         self.found = 0
         self.outcomes: list[LookupOutcome] = []
         self.healed_at: float | None = None
-        self.forgotten = 0  # lookups that were forgotten, of a run without an end
-        self.forgotten_found = 0
+        self.ended = 0  # lookups that were begun, and have ended; also those that are forgotten
+        self.forgotten_found = 0  # lookups, of a run without an end
         self._firsts: dict[Asking, float] = {}
         self.first_seconds: list[float] = []  # of each lookup that found something, until it did
         self._population = 0
@@ -98,6 +98,7 @@ class Tally:
         """A lookup has ended. It should have found `expected`, and should have reached the `nearest` nodes."""
         is_found = expected in done.endpoints
         self.found += is_found
+        self.ended += 1
         first = self._firsts.pop(asking, None)
         if first is not None:
             self.first_seconds.append(first)
@@ -122,7 +123,6 @@ class Tally:
         del self.outcomes[:-most], self.first_seconds[:-most]
         self.asked -= len(gone)
         self.found -= found
-        self.forgotten += len(gone)
         self.forgotten_found += found
 
     def report(self, live: Sequence[Host], cut: Cut, watches: Watches, gets: Gets) -> Report:

@@ -30,7 +30,7 @@ class Shown(Place):
         """Let time pass up to a moment, and wait for it."""
         self.stage.advance(to)
         with trio.fail_after(600):
-            while self.stage.now < to and self.stage.state()["failed"] is None:
+            while self.stage.simulation.net.now < to and self.stage.state()["failed"] is None:
                 await self.stage.news()
 
     async def get(self, path: str, **params: Any) -> Any:

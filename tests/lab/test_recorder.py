@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from dhtd.lab.recorder import SHOWN, Recorder
+from dhtd.sim import warm
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network
 from dhtd.sim.plan import Plan
 from dhtd.sim.simulation import Simulation
 
@@ -228,3 +231,26 @@ def test_an_attacker_is_killed_as_others_are() -> None:
     simulation.hand.kill(attackers[0])
     assert len(recorder.roll.hosts) == live - 1
     simulation.go_on(10**9, simulation.net.now + 61.0)
+
+
+def test_a_warm_start_takes_hands_into_account() -> None:
+    simulation, recorder = seen(CALM)
+    started: list[Host] = []
+    acquaint = warm.acquaint
+
+    def noted(net: Network, hosts: list[Host]) -> None:
+        started.extend(hosts)
+        acquaint(net, hosts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warm, "acquaint", noted)
+        simulation.go_on(5, 0.0)
+        newcomers = [simulation.hand.add() for _ in range(8)]
+        simulation.go_on(4, 0.0)
+        victims = simulation.hand.victims(0.3)
+        for victim in victims:
+            simulation.hand.kill(victim)
+        simulation.go_on(10**9, 30.0)
+    assert len(set(started)) == len(started)
+    assert not set(started) & set(newcomers)
+    assert set(started) >= set(recorder.roll.hosts.values()) - set(newcomers)

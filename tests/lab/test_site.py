@@ -49,7 +49,7 @@ async def test_the_state_tells_how_the_run_is(autojump_clock: MockClock) -> None
     assert (state["phase"], state["progress"]) == ("running", 1.0)
     assert (state["speed"], state["running"], state["failed"], state["touched"]) == (0.0, False, None, 0)
     assert state["command"] == COMMAND
-    assert state["asked"] == simulation.tally.asked > 10
+    assert state["asked"] == len(simulation.tally.outcomes) > 10
     assert state["found"] == simulation.tally.found == sum(state["hops"].values())
     outcomes = sorted(1000 * outcome.seconds for outcome in simulation.tally.outcomes)
     assert outcomes[0] <= state["p50_ms"] <= state["p99_ms"] == pytest.approx(outcomes[-1], abs=0.001)
@@ -152,6 +152,31 @@ async def test_a_long_span_is_sent_in_pieces(autojump_clock: MockClock, monkeypa
         assert await there.get("/happenings", **{"from": 59.9999, "to": 59.9999}) == {"cut": False, "events": []}
 
 
+async def test_figures_are_of_lookups_that_have_ended(autojump_clock: MockClock) -> None:
+    async with shown() as there:
+        await there.ask("POST", "/lookups", {"count": 20})
+        state = await there.get("")
+        assert (state["asked"], state["found"]) == (0, 0)
+        await there.ask("POST", "/kill", {"share": 1.0})
+        await there.passed(40.0)  # nobody holds an entry, so nobody is asked
+        state = await there.get("")
+        assert state["asked"] == state["found"]
+
+
+async def test_a_moment_that_is_told_can_be_asked_for(autojump_clock: MockClock) -> None:
+    async with shown(to=19.0000004) as there:
+        await there.ask("DELETE", "/nodes/3")
+        state, found = await there.get(""), await there.get("/nodes")
+        assert state["now"] == found["at"] == 19.0
+        past = await there.get("/nodes", at=found["at"])
+        assert [row[0] for row in past["nodes"] if not row[3]] == [3]
+        (down,) = await happened(there, "node-down", begin=found["at"])
+        assert down["at"] == 19.0
+    async with shown(to=19.0000006) as there:
+        at = (await there.get("/nodes"))["at"]
+        assert len((await there.get("/nodes", at=at))["nodes"]) == 30
+
+
 # What people may do
 
 
@@ -226,11 +251,15 @@ async def test_without_entries_none_can_be_looked_up(autojump_clock: MockClock) 
 
 
 async def test_a_busy_node_says_so(autojump_clock: MockClock) -> None:
-    async with shown() as there:
-        answer = await there.ask("POST", "/lookups", {"n": 4, "count": 1_000})
-        assert answer.status_code == 429
-        assert answer.json()["code"] == "busy"
+    async with shown(Plan(nodes=5, entries=5, lookups=50, duration=60.0, warm=True), to=19.83) as there:
+        for n in range(5):
+            for body in ({"n": n, "count": 1_000}, {"n": n, "count": 1_000, "id": 64 * "0"}):
+                answer = await there.ask("POST", "/lookups", body)
+                assert answer.status_code == 429
+                assert answer.json()["code"] == "busy"
+        await there.passed(25.0)  # the nodes still do those of the plan
         assert (await there.get(""))["failed"] is None
+        assert (await there.ask("POST", "/lookups", {"n": 4, "count": 100})).status_code == 200
 
 
 async def test_speeds_are_set_and_reached(autojump_clock: MockClock) -> None:
@@ -410,6 +439,7 @@ async def test_a_broken_invariant_ends_the_run(autojump_clock: MockClock, monkey
         state = await there.get("")
         failed = state["failed"]
         assert "a table has a hole" in failed["message"]
+        assert failed["message"].count("seed 1, event") == 1
         assert failed["replay"] == f"{COMMAND} --stop-at {state['events']}"
         assert failed["story"]
         assert not state["running"]
@@ -466,7 +496,7 @@ async def test_outcomes_have_a_bound_and_totals_none(
     tally = there.stage.simulation.tally
     assert 10 <= len(tally.outcomes) < 20
     assert len(tally.first_seconds) <= 20
-    assert state["asked"] == tally.asked + tally.forgotten > 50
+    assert state["asked"] == tally.ended > 50
     assert state["asked"] >= state["found"] == sum(state["hops"].values())
     assert there.stage.simulation.report().lookups.success_rate == 1.0
 
