@@ -103,7 +103,7 @@ class Stage:
 
     @contextmanager
     def _playing(self) -> Iterator[None]:
-        """Do something with the run. If it fails by that, it is over, and whoever wanted it is told."""
+        """Do something with the run. If it fails by that, it is over, and the request is refused."""
         try:
             with self.simulation.located():
                 yield

@@ -264,7 +264,7 @@ class Simulation:
         """Expect nothing more of a machine, whose node is about to be killed."""
         for part in (self._questions, self._power_cuts, self._watchers, self._values):
             part.abandon(host)
-        if host in self._population:  # attackers never were, and who says goodbye has left it
+        if host in self._population:  # no attacker is, and no machine that says goodbye
             self._population.goes(host)
         self.net.note(how, host)
 
