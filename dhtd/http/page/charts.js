@@ -41,9 +41,9 @@ export function paintWaterfall(canvas, lookup, at) {
   playhead(context, across(at), height)
 }
 
-export function paintClosing(canvas, lookup, at, size) {
+export function paintClosing(canvas, lookup, at, { size, isRing }) {
   const { context, width, height } = prepared(canvas)
-  const rows = lookup.closing()
+  const rows = lookup.closing(isRing)
   const end = lookup.duration
   const expected = size > 1 ? Math.log2(size) : null
   const most = Math.max(4, expected ?? 0, ...rows.map(([, bits]) => bits)) * 1.12

@@ -41,12 +41,13 @@ export class Playback {
     this.end = end
     this.pace = pace
     this.isPlaying = false
+    this.isStill = false // then playing passes no time by itself
     this._at = 0
     this._since = 0
   }
 
   at(now) {
-    if (!this.isPlaying) return this._at
+    if (!this.isPlaying || this.isStill) return this._at
     return Math.min(this.end, this._at + (now - this._since) * this.pace)
   }
 

@@ -33,23 +33,17 @@ export function binary(id, bits) {
   return text
 }
 
-export function nearer(target, a, b) {
-  for (let at = 0; at < target.length; at += 1) {
-    const wanted = parseInt(target[at], 16)
-    const difference = (parseInt(a[at], 16) ^ wanted) - (parseInt(b[at], 16) ^ wanted)
-    if (difference) return difference
-  }
-  return 0
-}
-
 // The way clockwise around the ring (Chord's distance), as a fraction of the ring.
 export function clockwise(from, to) {
   const way = to - from
   return way < 0 ? way + 1 : way
 }
 
-export function isId(text) {
-  return /^[0-9a-f]+$/i.test(text) && [40, 64].includes(text.length)
+// How near an ID is to a target, in halvings of the keyspace: bits in common, or for Chord those of the way clockwise.
+export function nearness(target, id, isRing) {
+  if (!isRing) return sharedBits(target, id)
+  const way = clockwise(placeOf(id), placeOf(target))
+  return way > 0 ? -Math.log2(way) : bitsOf(target)
 }
 
 export function short(id) {

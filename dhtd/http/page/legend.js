@@ -2,11 +2,11 @@
 
 import { make } from "./words.js"
 
-const FULL = { daemon: ["own", "good", "questionable", "bad", "heard", "entry", "held"], simulation: ["live", "dead"] }
+const FULL = { daemon: ["own", "good", "questionable", "bad", "heard", "entry", "held"], simulation: ["live", "dead", "entry", "held"] }
 const COMMON = ["query", "answer", "slow", "silent", "target"]
 const WORDS = {
   own: "this node", good: "good contact", questionable: "questionable", bad: "bad", heard: "only heard of",
-  entry: "own entry", held: "held entry", live: "live node", dead: "dead", query: "query", answer: "answer", slow: "slow",
+  entry: "own entry of the node", held: "entry that it holds", live: "live node", dead: "dead", query: "query", answer: "answer", slow: "slow",
   silent: "silent", target: "target, and nodes that named endpoints",
 }
 

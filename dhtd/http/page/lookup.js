@@ -1,6 +1,6 @@
 // One search of the network, as its steps tell it. All times of a lookup are milliseconds after it began.
 
-import { sharedBits } from "./ids.js"
+import { nearness, sharedBits } from "./ids.js"
 
 export class Lookup {
   constructor(op, target, purpose, from, begun) {
@@ -82,23 +82,27 @@ export class Lookup {
     return Math.min(2, Math.max(0, (2 * (at - sent)) / trip))
   }
 
-  // The bits that the nearest node known has in common with the target: [at, bits], a row for each change.
-  closing() {
+  // How near the nearest node known is to the target, in halvings: [at, halvings], a row for each change. In Chord's
+  // ring only nodes before the target are on the way; the one behind it is the last.
+  closing(isRing = false) {
     const rows = []
     let best = 0
     for (const { at, step, query } of this.moments) {
-      const bits = step === "asked" && !query.namedBy.length ? query.bits
-        : step === "answered" ? Math.max(best + query.gained, ...query.nodes.map(node => sharedBits(this.target, node.id)))
-          : best
-      if (bits > best || !rows.length) rows.push([at, (best = Math.max(best, bits))])
+      let near = best
+      if (step === "asked") near = Math.max(near, nearness(this.target, query.id, isRing))
+      else if (step === "answered") {
+        if (!isRing) near = Math.max(near, best + query.gained)
+        for (const node of query.nodes) near = Math.max(near, nearness(this.target, node.id, isRing))
+      }
+      if (near > best || !rows.length) rows.push([at, (best = near)])
     }
     return rows
   }
 
-  bitsAt(at) {
-    let bits = 0
-    for (const [when, shared] of this.closing()) if (when <= at) bits = shared
-    return bits
+  nearestAt(at, isRing = false) {
+    let near = 0
+    for (const [when, halvings] of this.closing(isRing)) if (when <= at) near = halvings
+    return near
   }
 
   hopsAt(at) {

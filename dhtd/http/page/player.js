@@ -25,6 +25,7 @@ export class Player {
     byId("pace").addEventListener("change", event => this.playback?.setPace(Number(event.target.value), performance.now()))
     byId("scrub").addEventListener("input", event => {
       const now = performance.now()
+      this._isFollowed = false
       this.playback.pause(now)
       this.playback.seek((this.playback.end * event.target.value) / 1000, now)
     })
@@ -37,23 +38,37 @@ export class Player {
       this.playback = null
       setText(byId("player-what"), "All lookups are drawn as they happen. Choose one to replay it.")
     } else {
-      const pace = restful(lookup.duration)
-      this.playback = new Playback(lookup.duration, pace)
-      byId("pace").value = String(pace)
+      this.playback = new Playback(lookup.duration)
       this._moments = -1
-      if (still.matches) this.playback.seek(0, performance.now())
-      else this.playback.play(performance.now())
+      this._isFollowed = true
     }
     this._onChoice(lookup)
   }
 
+  // A lookup that is under way is followed. Its replay begins when it is over, at a pace that takes a few seconds.
+  _follow(now) {
+    const { lookup, playback } = this
+    if (!lookup.isOver) {
+      playback.seek(lookup.duration, now)
+      return
+    }
+    this._isFollowed = false
+    const pace = restful(lookup.duration)
+    byId("pace").value = String(pace)
+    playback.seek(0, now)
+    playback.setPace(pace, now)
+    if (!still.matches) playback.play(now)
+  }
+
   toggle() {
     if (!this.playback) return
+    this._isFollowed = false
     if (this.playback.isPlaying) this.playback.pause(performance.now())
     else this.playback.play(performance.now())
   }
 
   step(direction) {
+    this._isFollowed = false
     this.playback?.step(this.lookup.moments.map(moment => moment.at), direction, performance.now())
   }
 
@@ -66,7 +81,9 @@ export class Player {
     const { lookup, playback } = this
     if (!lookup) return
     playback.end = lookup.duration
+    playback.isStill = still.matches
     if (lookup.moments.length + (lookup.isOver ? 1 : 0) !== this._moments) this._describe()
+    if (this._isFollowed) this._follow(now)
     if (still.matches && playback.isPlaying) this._jump(now)
     playback.rest(now)
     const at = playback.at(now)
@@ -77,24 +94,23 @@ export class Player {
     setText(byId("play"), isPlaying ? "❚❚" : "▶")
     byId("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play")
     paintWaterfall(byId("waterfall"), lookup, at)
-    paintClosing(byId("closing"), lookup, at, this._network.size)
+    paintClosing(byId("closing"), lookup, at, this._network)
     this._tell(at)
   }
 
   // Where nothing may move, playing goes from state to state.
   _jump(now) {
-    const at = this.playback.at(now)
-    if (now >= this._nextStill) {
-      this._nextStill = now + STILL_STEP
-      this.playback.step(this.lookup.moments.map(moment => moment.at), 1, now)
-      if (this.playback.at(now) < this.playback.end) this.playback.isPlaying = true
-    } else this.playback.seek(at, now)
-    this.playback.pace = 0
+    if (now < this._nextStill) return
+    this._nextStill = now + STILL_STEP
+    this.playback.step(this.lookup.moments.map(moment => moment.at), 1, now)
+    if (this.playback.at(now) < this.playback.end) this.playback.play(now)
   }
 
   _tell(at) {
     const moment = latestMoment(this.lookup, at)
     setText(byId("moment"), moment ? `${milliseconds(moment.at)}: ${sentence(moment)}` : "The search begins.")
+    const { isRing } = this._network
+    setText(byId("closing-caption"), `Closing in: ${isRing ? "halvings of the way to" : "bits in common with"} the target`)
     const states = this.lookup.queries.map(query => Lookup.stateAt(query, at))
     const many = state => states.filter(each => each === state).length
     const facts = [
@@ -102,7 +118,7 @@ export class Player {
       ["asked", String(states.filter(state => state !== null).length)],
       ["answered", String(many("answered"))],
       ["slow or silent", String(many("slow") + many("silent") + many("refused"))],
-      ["bits in common", String(this.lookup.bitsAt(at))],
+      [isRing ? "halvings of the way" : "bits in common", String(Math.floor(this.lookup.nearestAt(at, isRing)))],
     ]
     const host = byId("lookup-facts")
     if (host.children.length !== facts.length + 1) {

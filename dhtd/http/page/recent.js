@@ -32,7 +32,9 @@ export class Recent {
     this._at = now
     const { lookups } = this._recorder
     setText(byId("recent-count"), lookups.length ? "" : "None yet. Every search of the node comes here.")
-    const rows = lookups.slice(-SHOWN).reverse()
+    // Where many are under way, those that are over say more.
+    const isBusy = lookups.length > SHOWN
+    const rows = lookups.filter(lookup => lookup.isOver || !isBusy || lookup === this._chosen).slice(-SHOWN).reverse()
     this._host.replaceChildren(...rows.map(lookup => this._row(lookup)))
   }
 

@@ -64,11 +64,11 @@ export class World {
       const from = Math.floor(state.kept_from)
       const to = Math.ceil(Math.max(state.now + 60, state.now + (state.now - from) * 0.1))
       this._slider.min = from
-      this._slider.max = Math.min(to, Math.max(state.ends, state.now))
+      this._slider.max = to
       this._slider.value = shown
     }
     const at = this._isDragged ? this._slider.valueAsNumber : shown
-    setText(this._at, `${span(at)} of ${span(state.ends)}`)
+    setText(this._at, at > state.ends ? span(at) : `${span(at)} of ${span(state.ends)}`)
     this._now.disabled = !past
     const where = past ? "A moment of the past. " : ""
     const how = state.goal === null ? "" : `on the way to ${span(state.goal)}, `
