@@ -25,6 +25,7 @@ from dhtd.cli.verbs.completion import Script
 from dhtd.cli.verbs.dns_setup import Setup
 from dhtd.cli.verbs.keys import Shown
 from dhtd.cli.verbs.route import Balanced, Routed
+from dhtd.cli.verbs.token import Printed
 from dhtd.config.networks import MAINLINE
 from dhtd.config.settings import SETTINGS
 from dhtd.control.limits import ControlCounters
@@ -54,6 +55,7 @@ RESULTS: dict[str, Any] = {
     "get": Got,
     "key": Shown,
     "route": (Routed, Balanced),
+    "token": Printed,
     "watch": WatchEvent,  # one object a line
 }
 
