@@ -1,4 +1,4 @@
-"""Where the modules of npm/package-lock.json are: outside the checkout, under the hash of that file.
+"""Where the modules of a package-lock.json are: outside the checkout, under the hash of that file.
 
 `python -m tests.mainline.modules` installs them, with npm.
 """
@@ -13,26 +13,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-_PINNED: Final = Path(__file__).parent / "npm"
+CLIENTS: Final = Path(__file__).parent / "npm"  # of the Mainline network
+PAGE: Final = Path(__file__).parents[1] / "http" / "npm"  # what looks for faults in the page
 _FILES: Final = ("package.json", "package-lock.json")
 
 
-def directory() -> Path:
-    """Return the directory in which they belong; it exists if they are installed."""
+def directory(pinned: Path = CLIENTS) -> Path:
+    """Return the directory in which the modules of a lock belong; it exists if they are installed."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "dhtd-tests" / sha256((_PINNED / _FILES[-1]).read_bytes()).hexdigest()[:16] / "node_modules"
+    return Path(cache) / "dhtd-tests" / sha256((pinned / _FILES[-1]).read_bytes()).hexdigest()[:16] / "node_modules"
 
 
-def install() -> None:
-    """Install them where they are missing."""
-    wanted = directory().parent
+def install(pinned: Path) -> None:
+    """Install the modules of a lock where they are missing."""
+    wanted = directory(pinned).parent
     if wanted.exists():
         return
     wanted.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=wanted.parent))
     try:
         for name in _FILES:
-            shutil.copy(_PINNED / name, made)
+            shutil.copy(pinned / name, made)
         # No script of a package runs: what needs compiled code brings it along.
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run(command, cwd=made, check=True, stdout=subprocess.DEVNULL)
@@ -42,4 +43,5 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    install()
+    install(CLIENTS)
+    install(PAGE)

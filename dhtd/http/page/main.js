@@ -42,6 +42,7 @@ const figures = new Figures(byId("figures-body"), () => (network.isRing ? 2 : 4.
 const player = new Player(network, lookup => {
   recent.mark(lookup)
   map.toggleAttribute("data-replay", lookup !== null)
+  map.dataset.asked = JSON.stringify(lookup ? lookup.queries.map(query => query.endpoint) : [])
   for (const stage of stages) stage.wipe()
   if (lookup) source.remember(lookup)
 })

@@ -174,7 +174,7 @@ export class Simulation {
     try {
       const shown = this.shown()
       const until = Math.min(this.state.now, Math.max(from, shown) + AHEAD)
-      const told = await this.api.ask(`v1/simulation/happenings?from=${from}&to=${until}`)
+      const told = await this.api.ask(`v1/simulation/happenings?from=${written(from)}&to=${written(until)}`)
       if (!this.past) return
       this._take(told.events.filter(event => event.kind.startsWith("lookup")))
       this._later.push(...told.events.filter(event => event.kind.startsWith("node") && event.at > from))
@@ -218,7 +218,7 @@ export class Simulation {
   }
 
   async _readNodes(at) {
-    const told = await this.api.ask(`v1/simulation/nodes${at === undefined ? "" : `?at=${at}`}`)
+    const told = await this.api.ask(`v1/simulation/nodes${at === undefined ? "" : `?at=${written(at)}`}`)
     const there = new Set()
     for (const [n, id, endpoint, isLive, held] of told.nodes) {
       there.add(n)
@@ -280,4 +280,9 @@ export class Simulation {
       if (node.standing === "dead" && now - (node.died ?? 0) > DEAD_FOR) this.network.drop(node.key)
     }
   }
+}
+
+// A virtual time as the server tells it: never later than it is there.
+function written(seconds) {
+  return (Math.floor(Math.max(0, seconds) * 1e6) / 1e6).toFixed(6)
 }
