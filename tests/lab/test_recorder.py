@@ -201,6 +201,16 @@ def test_nothing_of_an_abandoned_lookup_is_kept() -> None:
     assert simulation.tally.asked == asked - 1
 
 
+def test_a_killed_node_leaves_no_lookup_that_is_told() -> None:
+    simulation, recorder = seen(Plan(nodes=20, entries=5, lookups=20, duration=60.0, warm=True, loss=0.2))
+    while not recorder._shown:
+        simulation.go_on(1, 60.0)
+    ((member, _),) = recorder._shown
+    simulation.hand.kill(next(host for host in recorder.roll.hosts.values() if host.member is member))
+    assert not recorder._shown
+    assert [event["kind"] for event in happened(recorder)[-2:]] == ["lookup-ended", "node-down"]
+
+
 def test_a_plan_without_lookups_asks_nothing_later() -> None:
     simulation, recorder = seen(Plan(nodes=5, entries=1, lookups=0, duration=10.0, warm=True))
     simulation.ask_on()

@@ -100,3 +100,19 @@ def test_the_long_dead_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     roll.came(two, 500.0)
     roll.came(one, 600.0)
     assert roll.number(str(one.endpoint)) == 5
+
+
+def test_the_long_dead_have_names_while_changes_tell_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SWEEP", 1)
+    net, (one, two, three) = hosts(3)
+    roll = Roll(NATIVE, changes=3)
+    roll.came(one, 0.0)
+    roll.went(one, 1.0)
+    roll.came(two, 100.0)
+    net.restart(one, net.kill(one))
+    assert roll.came(one, 200.0) == 0
+    roll.came(three, 300.0)
+    roll.went(three, 400.0)  # now both times are forgotten at which the first one came and went
+    assert roll.named(0) == (NATIVE.format(one.id), str(one.endpoint))
+    assert roll.number(str(one.endpoint)) == 0
+    assert rows(roll, 250.0) == [(1, True), (0, True)]
