@@ -31,6 +31,7 @@ class Population:
         self._rng = rng
         self._families = (Family.IPV6,) if plan.site else (Family.IPV4,)
         self.live: list[Host] = []
+        self._honest = 0  # of these
         self._placed: list[Host] = []  # those of a warm start, until they know others
         self._places: dict[Host, int] = {}  # of each in the list
         self._sides: dict[Host, int] = {}  # of the partition, also when it is over
@@ -82,11 +83,13 @@ class Population:
         """Count a machine that is up."""
         self._places[host] = len(self.live)
         self.live.append(host)
+        self._honest += host.lie is None
         self._tally.population_changed(len(self.live))
 
     def goes(self, host: Host) -> None:
         """Stop counting a machine. The last one of the list takes its place."""
         place, last = self._places.pop(host), self.live.pop()
+        self._honest -= host.lie is None
         if last is not host:
             self.live[place] = last
             self._places[last] = place
@@ -97,8 +100,13 @@ class Population:
         self._net.remove(host)
         self._sides.pop(host, None)
 
+    def is_last_honest(self, host: Host) -> bool:
+        """Whether nobody would be left to ask without this machine."""
+        return host.lie is None and self._honest == 1
+
     def draw_honest(self) -> Host:
-        """Draw one of the machines that do not lie."""
+        """Draw one of the machines that do not lie. There must be one."""
+        assert self._honest, "all machines that are up lie"
         host = self._rng.choice(self.live)
         while host.lie is not None:
             host = self._rng.choice(self.live)
@@ -120,8 +128,11 @@ class Population:
         return self._sides.get(one, 0) != self._sides.get(other, 0)
 
     def _nature(self) -> tuple[Nat | None, Lie | None]:
-        """Draw whether a machine is behind NAT, and whether it lies. The first one does neither."""
+        """Draw whether a machine is behind NAT, and whether it lies.
+
+        The first one does neither, and one that comes when all others lie does neither.
+        """
         behind, lying = self._rng.random() < self._plan.nat, self._rng.random() < self._plan.liars
-        if not len(self._net.census):
+        if not (len(self._net.census) and self._honest):
             return None, None
         return Nat() if behind else None, self._rng.choice(_LIES)() if lying else None

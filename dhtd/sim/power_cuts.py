@@ -54,10 +54,10 @@ class PowerCuts:
         return len(self._lookups)
 
     def cut(self) -> None:
-        """Cut off a machine that serves some entry, if there is one beside others."""
+        """Cut off a machine that serves some entry, if there is one beside other honest ones."""
         net, population = self._net, self._population
         host = self._questions.draw_owner()
-        if host is None or len(population.live) == 1:
+        if host is None or population.is_last_honest(host):
             return
         served = self._questions.served_by(host)
         self._end(host, "loses its power")

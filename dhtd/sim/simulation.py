@@ -235,8 +235,8 @@ class Simulation:
     def _leave(self, host: Host) -> None:
         """End a session: the machine comes back from its state file later, or another comes at once."""
         population = self._population
-        if host not in population or len(population.live) == 1:
-            return  # it was cut off, or nobody would be left to join by
+        if host not in population or population.is_last_honest(host):
+            return  # it was cut off, or nobody would be left to join by and to ask
         if self._rng.random() < self.plan.returning:
             self._goes(host, "stops for a while")
             saved = self.net.kill(host)

@@ -264,12 +264,14 @@ class Watchers:
         self._net.note(f"is wrong about {endpoint} under a key that it watches", watcher.host)
 
     def _die(self, host: Host) -> None:
-        if host.alive:
+        if host.alive and not self._population.is_last_honest(host):
             self._end(host, "dies, near a watched key")
 
     def _draw(self) -> Host:
+        """Draw an honest machine that will not die, if there is one."""
+        there_is = any(host.lie is None and host not in self._doomed for host in self._population.live)
         host = self._population.draw_honest()
-        while host in self._doomed:
+        while there_is and host in self._doomed:
             host = self._population.draw_honest()
         return host
 
