@@ -8,7 +8,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   test [ARGUMENT]...  pass the tests, but the slow ones, and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
   bench NAME          measure something else; the names are below
-  profile, faults, fuzz, soak, picture [ARGUMENT]...
+  profile, faults, fuzz, soak, picture, screenshot [ARGUMENT]...
                       see below
   lint                check format, lint and types
   sync                only set up, or bring up to date
@@ -103,6 +103,7 @@ RUNS = {
     "faults": Tool("tests.faults", "seeds faults into a copy of the code, and counts those that the tests catch"),
     "fuzz": Tool("tests.fuzz", "looks for inputs that break a decoder, a seal, the node or the state file", "fuzz"),
     "soak": Tool("tests.soak", "runs daemons under load, kills and restarts them, and sees that nothing is lost"),
+    "screenshot": Tool("tests.picture.page", "takes the picture of the page, docs/page.webp"),
     "picture": Tool("tests.picture", "draws the `dht info` of docs/info.svg"),
 }
 COMMANDS = ("run", "dht", "test", "lint", "sync", "uv")

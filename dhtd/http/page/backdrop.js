@@ -27,7 +27,7 @@ function paintRim(context, ring) {
     context.stroke()
   }
   // The keyspace in sixteenths, with the first digit of the IDs there.
-  context.fillStyle = ink.soft
+  context.fillStyle = ink.faint
   context.font = FONT
   context.textAlign = "center"
   context.textBaseline = "middle"

@@ -25,7 +25,7 @@ export function paintLookup(stage, network, lookup, at) {
     if (query === latest?.query && latest.step === "answered") paintNamed(stage, network, to, query)
   }
   const size = Math.max(3.5, sizeOf(layout) + 1)
-  top.font = "10px ui-monospace, monospace"
+  top.font = "600 11px ui-monospace, monospace"
   top.textAlign = "center"
   top.textBaseline = "middle"
   written.length = 0
@@ -137,7 +137,7 @@ function paintAsked(stage, to, query, state, size, isNumbered) {
     if (Math.abs(written[other] - left) < 11 && Math.abs(written[other + 1] - up) < 10) return
   }
   written.push(left, up)
-  top.fillStyle = ink.soft
+  top.fillStyle = ink.ink
   top.fillText(String(query.number), left, up)
 }
 

@@ -125,6 +125,7 @@ function about() {
 }
 
 function frame() {
+  requestAnimationFrame(frame) // first, so that the page goes on whatever happens in this one
   const now = performance.now()
   const shown = source?.shown?.() ?? follow.shown(now / 1000)
   for (const stage of stages) {
@@ -141,8 +142,7 @@ function frame() {
   player.frame(now)
   recent.frame(now)
   table.frame(now)
-  world?.frame(now, shown)
-  requestAnimationFrame(frame)
+  world?.frame(now)
 }
 
 function view(name) {
