@@ -27,7 +27,7 @@ def section(title: str) -> str:
 def test_the_page_lists_every_resource() -> None:
     listed = re.findall(r"^\.It Li ([A-Z]+ \S+)$", section("RESOURCES"), re.MULTILINE)
     assert sorted(listed) == sorted(
-        [*(f"{each.verb} {each.path}" for each in RESOURCES), "GET /healthz", "GET /metrics", "GET /readyz"]
+        [*(f"{each.verb} {each.path}" for each in RESOURCES), "GET /", "GET /healthz", "GET /metrics", "GET /readyz"]
     )
 
 
