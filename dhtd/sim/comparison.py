@@ -20,7 +20,7 @@ from random import Random
 
 from dhtd.core.ids import NATIVE
 from dhtd.errors import UsageError
-from dhtd.sim.plan import OVERLAYS, Plan
+from dhtd.sim.plan import KADEMLIA_ONLY, OVERLAYS, Plan
 from dhtd.sim.report import Report, mean, percentile
 from dhtd.sim.sampled import KINDS, Ids, Sample
 from dhtd.sim.simulation import Simulation
@@ -36,7 +36,7 @@ JOINS = 20  # newcomers, but no more than one to twenty nodes
 SETTLING = 60.0  # seconds from the last join until the newcomers are asked
 
 # What makes no sense for both, or is of a run with a goal.
-_FIXED = ("overlay", "nat", "liars", "eclipse", "values", "gets", "partition")
+_FIXED = ("overlay", *KADEMLIA_ONLY, "partition")
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,8 +167,7 @@ def _compare(given: Mapping[str, Any], plot: str | None, *, json: bool) -> None:
     from dhtd.cli.simulate.compare import Comparing
     from dhtd.sim import comparison
 
-    own = {name: value for name, value in given.items() if name not in {"nodes", "warm"}}
-    plan = replace(comparison.PLAN, **own)
+    plan = replace(comparison.PLAN, **{**given, "warm": True})
     plan.check()
     comparison.check(plan)
     picture = None if plot is None else check_picture(Path(plot))

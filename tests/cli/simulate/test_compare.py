@@ -87,3 +87,20 @@ def test_a_comparison_draws_a_picture(dhtd: Run, tmp_path: Path) -> None:
     svg = (tmp_path / "both.svg").read_text()
     assert "dhtd simulate --compare --nodes 20 --lookups 20 --duration 10" in svg or "<path" in svg
     assert f"drawn in {tmp_path / 'both.svg'}" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--nodes", "2000000"], "--nodes 2000000: give a number from 1 to 1000000"),
+        (["--closest"], "--closest does not go with --compare"),
+        (["--away", "5"], "--away does not go with --compare"),
+    ],
+)
+def test_wrong_options_are_told_before_any_run(
+    dhtd: Run, monkeypatch: pytest.MonkeyPatch, given: list[str], told: str
+) -> None:
+    monkeypatch.delattr(compare.Comparing, "carry_out")
+    ran = dhtd("simulate", "--compare", *given)
+    assert ran.status == 2
+    assert told in ran.err
