@@ -108,7 +108,7 @@ def simulate(
         bool,
         typer.Option(
             "--compare",
-            help="Run kademlia and chord, with 100 to 10000 nodes, into one table. It takes some 10 min.",
+            help="Run kademlia and chord, with 100 to 10000 nodes, into one table. It takes some 20 min.",
         ),
     ] = False,
     view: Annotated[
