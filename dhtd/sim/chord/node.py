@@ -54,6 +54,7 @@ class ChordNode:
         self._misses: dict[Endpoint, int] = {}  # timeouts in a row
         self._handles = 0
         self._sweep_at = now + policy.sweep
+        self._alone_at: float | None = None  # when the node takes itself for a ring of one, if it has joined none
         self._leave_at: float | None = None  # when the leave is said, whatever was handed over until then
         self._goodbyes = 0  # that are under way
         self._requester = requester = Requester(own, self._session, wire, policy, rng, self)
@@ -65,7 +66,7 @@ class ChordNode:
         self._comparer = Comparer(ring, shelf, self.replicator, requester, server.keep, policy)
         self._searches = searches = Searches(ring, requester, policy, server.route, server.values)
         self._fixer = Fixer(ring, fingers, searches, policy, rng, now)
-        self._seeker = Seeker(ring, fingers, searches, self._stabiliser.consider, policy, rng, now)
+        self._seeker = Seeker(ring, fingers, searches, stabiliser.consider, stabiliser.notify, policy, rng, now)
         tell = self._events.append
         self._lookups = Lookups(searches, tell, policy)
         self.publisher = Publisher(ring, requester, searches, server.keep_own, tell, policy)
@@ -90,6 +91,7 @@ class ChordNode:
             self._stabiliser.hurry(now)
         elif self._seeker.knows_any:
             self._go(Standing.SEEKING)
+        self._alone_at = now + self.policy.patience
         self._settle(now)
 
     def restore(self, contacts: Iterable[Contact]) -> None:
@@ -188,6 +190,9 @@ class ChordNode:
         if self._sweep_at <= now:
             self._sweep_at = now + self.policy.sweep
             self.shelf.sweep(now)
+        if self._alone_at is not None and self._alone_at <= now:
+            self._alone_at = None
+            self.server.has_joined = True  # else nodes that know only each other would wait for each other
         self._lookups.handle_timeout(now)
         if self._may_publish:
             self.publisher.handle_timeout(now)
@@ -209,7 +214,7 @@ class ChordNode:
         if self.standing is Standing.LEFT:
             return None
         due = min(self._stabiliser.due_at, self._seeker.due_at, self._fixer.due_at, self._sweep_at)
-        others = [self._requester.poll_timeout(), self._lookups.poll_timeout(), self._leave_at]
+        others = [self._requester.poll_timeout(), self._lookups.poll_timeout(), self._leave_at, self._alone_at]
         if self._may_publish:
             others.append(self.publisher.poll_timeout())
         return min([due, *(other for other in others if other is not None)])

@@ -2,8 +2,9 @@
 
 The node looks up its own place through a node that need not be in its ring: one of the endpoints that it was told of at
 the start, or a contact that it has lost. If a better successor is found there, it is taken, and stabilise does the
-rest. Rings that were apart become one in this way (Shafaat, Ghodsi and Haridi 2007); the paper leaves them
-apart. While the node is in no ring, that is its join.
+rest. If there is none, the successor that the other ring has for us is told of us: nobody there may know any of our
+ring. Rings that were apart become one in this way (Shafaat, Ghodsi and Haridi 2007); the paper leaves them apart.
+While the node is in no ring, that is its join.
 """
 
 from __future__ import annotations
@@ -29,15 +30,17 @@ class Seeker:
         fingers: Fingers,
         searches: Searches,
         consider: Callable[[Contact | None, float], None],
+        notify: Callable[[Contact, float], None],
         policy: ChordPolicy,
         rng: Random,
         now: float,
     ) -> None:
-        """`consider` is told of nodes that may be better successors."""
+        """`consider` is told of nodes that may be better successors. `notify` tells a node that we are before it."""
         self._ring = ring
         self._fingers = fingers
         self._searches = searches
         self._consider = consider
+        self._notify = notify
         self._policy = policy
         self._rng = rng
         self.bootstrap: tuple[Endpoint, ...] = ()
@@ -79,3 +82,5 @@ class Seeker:
         better = [holder for holder in search.holders if self._ring.is_nearer(holder)]
         if better:
             self._consider(better[0], now)
+        elif search.holders and search.holders[0] not in (self._ring.own, self._ring.head):
+            self._notify(search.holders[0], now)

@@ -68,6 +68,10 @@ class Stabiliser:
             attempts = 1 if contact.endpoint in self._ring.lost else self._policy.attempts
             self._ask(contact, Neighbours(), now, attempts=attempts)
 
+    def notify(self, contact: Contact, now: float) -> None:
+        """Tell a node that we may be its predecessor."""
+        self._ask(contact, Notify(), now)
+
     def answered(self, query: Query, result: Result, now: float) -> None:
         """Take a step of the round."""
         self._ended(query)
@@ -80,7 +84,7 @@ class Stabiliser:
                     self.hurry(now)
                 if predecessor is not None and ring.is_nearer(predecessor):
                     self.consider(predecessor, now)
-                self._ask(contact, Notify(), now)
+                self.notify(contact, now)
             case Ping(), _ if contact == ring.predecessor:
                 ring.predecessor_heard_at = now
             case _:

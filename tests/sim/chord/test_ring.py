@@ -105,6 +105,26 @@ def test_two_rings_become_one() -> None:
     finds_all(net, records)
 
 
+def test_nodes_that_know_but_each_other_form_a_ring() -> None:
+    net = network(1, NATIVE)
+    gone = net.add()
+    net.kill(gone)
+    first = net.add(bootstrap=[gone])
+    net.run_for(5)
+    net.add(bootstrap=[first])
+    heals(net, entered(net, 1))
+
+
+def test_a_lone_node_known_to_one_of_a_ring_joins() -> None:
+    net = network(1)
+    gone = net.add(id=Id(1))
+    net.kill(gone)
+    lone = net.add(id=Id(25), bootstrap=[gone])
+    other = net.add(id=Id(20))
+    net.add(id=Id(10), bootstrap=[other, lone])  # to this one, 20 is nearer than the lone node
+    heals(net)
+
+
 def test_an_outage_of_everything_is_survived() -> None:
     net = grown(7, 12)
     records = entered(net, 5)
