@@ -3,9 +3,8 @@
 import { addGlyph, circle, paintGlyphs, square } from "./glyphs.js"
 import { placeOf } from "./ids.js"
 import { STANDINGS } from "./network.js"
-import { ink } from "./theme.js"
+import { font, ink } from "./theme.js"
 
-const FONT = "10px ui-monospace, monospace"
 const FINE = 1.6 // pixels; a subtree that is narrower is not drawn
 
 export function paintBackdrop(context, layout, network, chosen) {
@@ -28,7 +27,7 @@ function paintRim(context, ring) {
   }
   // The keyspace in sixteenths, with the first digit of the IDs there.
   context.fillStyle = ink.faint
-  context.font = FONT
+  context.font = font(10)
   context.textAlign = "center"
   context.textBaseline = "middle"
   const inner = ring.radius - ring.band - 16
@@ -63,7 +62,7 @@ function paintTree(context, tree) {
   }
   context.stroke()
   context.fillStyle = ink.soft
-  context.font = FONT
+  context.font = font(10)
   context.textAlign = "left"
   context.textBaseline = "middle"
   const step = tree.depth > 20 ? 8 : tree.depth > 8 ? 4 : 2
@@ -82,7 +81,7 @@ function paintBuckets(context, layout, buckets) {
   context.lineWidth = 2
   context.textAlign = "center"
   context.textBaseline = "top"
-  context.font = FONT
+  context.font = font(10)
   buckets.forEach((bucket, number) => {
     const low = placeOf(bucket.low)
     const high = placeOf(bucket.high)
@@ -107,7 +106,8 @@ function paintBuckets(context, layout, buckets) {
 export function sizeOf(layout) {
   const count = layout.order.length
   const room = layout.kind === "ring" ? 2 * Math.PI * layout.radius : layout.right - layout.left
-  return layout.isDense ? (count > 3000 ? 0.9 : 1.3) : Math.max(2.2, Math.min(5, (room / Math.max(8, count)) * 0.42))
+  const size = layout.isDense ? (count > 3000 ? 0.9 : 1.3) : Math.max(2.2, Math.min(5, (room / Math.max(8, count)) * 0.42))
+  return size * ink.scale
 }
 
 function paintNodes(context, layout, network) {

@@ -2,7 +2,7 @@
 
 import { Lookup } from "./lookup.js"
 import { COLOURS } from "./show.js"
-import { ink } from "./theme.js"
+import { font, ink } from "./theme.js"
 
 function prepared(canvas) {
   const scale = Math.min(2, devicePixelRatio)
@@ -50,7 +50,7 @@ export function paintClosing(canvas, lookup, at, { size, isRing }) {
   const left = 22
   const across = time => left + ((width - left - 4) * time) / end
   const up = bits => height - 5 - ((height - 12) * bits) / most
-  context.font = "10px ui-monospace, monospace"
+  context.font = font(10)
   context.textAlign = "right"
   context.textBaseline = "middle"
   context.lineWidth = 1

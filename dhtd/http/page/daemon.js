@@ -22,7 +22,7 @@ export class Daemon {
     this.buckets = []
     this._before = null
     this._timers = []
-    this._isStopped = false
+    this.isStopped = false
   }
 
   // Start; raises a `Problem` where the daemon does not let us in.
@@ -42,7 +42,7 @@ export class Daemon {
   }
 
   stop() {
-    this._isStopped = true
+    this.isStopped = true
     this.feed?.close()
     for (const timer of this._timers) clearTimeout(timer)
   }
@@ -126,7 +126,7 @@ export class Daemon {
   }
 
   _connected(is) {
-    if (!this._isStopped) this.tell.status(is, is ? null : "The daemon does not answer. The page tries again by itself.")
+    if (!this.isStopped) this.tell.status(is, is ? null : "The daemon does not answer. The page tries again by itself.")
     if (is) this._soon()
   }
 
@@ -141,7 +141,7 @@ export class Daemon {
         else if (error.status) this.tell.problem(error.message)
         else this.tell.status(false, "The daemon does not answer. The page tries again by itself.")
       } finally {
-        if (!this._isStopped) this._timers[at] = setTimeout(run, period)
+        if (!this.isStopped) this._timers[at] = setTimeout(run, period)
       }
     }
     this._timers.push(setTimeout(run, 0))
@@ -259,7 +259,10 @@ export class Daemon {
           this._soon()
           break
         case "missed":
-          this.recorder.missed += event.count ?? 1
+          this._soon()
+          break
+        case "counted":
+          this.recorder.untold += event.counts["lookup-begun"] ?? 0
           break
         default: // what the counters tell as well
       }

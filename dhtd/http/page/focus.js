@@ -5,7 +5,7 @@ import { bitAt } from "./ids.js"
 import { Lookup } from "./lookup.js"
 import { COLOURS } from "./show.js"
 import { sizeOf } from "./backdrop.js"
-import { ink } from "./theme.js"
+import { font, ink } from "./theme.js"
 
 const NUMBERED = 40 // queries that have their number beside them
 const bend = [0, 0]
@@ -25,7 +25,7 @@ export function paintLookup(stage, network, lookup, at) {
     if (query === latest?.query && latest.step === "answered") paintNamed(stage, network, to, query)
   }
   const size = Math.max(3.5, sizeOf(layout) + 1)
-  top.font = "600 11px ui-monospace, monospace"
+  top.font = font(11, undefined, 600)
   top.textAlign = "center"
   top.textBaseline = "middle"
   written.length = 0
@@ -58,7 +58,7 @@ function paintQuery(stage, from, to, query, state, at) {
   const way = Lookup.wayAt(query, at)
   const isUnderWay = state === "asked" || state === "slow"
   top.strokeStyle = ink[COLOURS[state]]
-  top.lineWidth = isUnderWay ? 1.6 : 1.1
+  top.lineWidth = (isUnderWay ? 1.6 : 1.1) * ink.scale
   top.globalAlpha = isUnderWay ? 1 : 0.6
   top.setLineDash(state === "silent" || state === "refused" ? [3, 4] : state === "slow" ? [7, 4] : [])
   const share = isUnderWay && way < 1 ? way : 1 // the line grows with the way out
@@ -192,8 +192,8 @@ export function paintChosen(stage, network, chosen) {
   const { layout, top } = stage
   const x0 = layout.x[node.slot]
   const y0 = layout.y[node.slot]
-  top.lineWidth = 1
-  for (const [links, colour] of [[chosen.links, ink.faint], [chosen.successors, ink.query]]) {
+  top.lineWidth = 1.4 * ink.scale
+  for (const [links, colour] of [[chosen.links, ink.soft], [chosen.successors, ink.query]]) {
     top.strokeStyle = colour
     top.globalAlpha = 0.8
     top.beginPath()

@@ -24,8 +24,8 @@ export function showNode(node, chosen, network, source, actions) {
   }
   if (node.bucket) rows.push(["bucket", node.bucket])
   rows.push(["begins with", `${binary(node.id, 16)}…`, true])
-  if (node.held) rows.push(["holds", count(node.held, "entry")])
   const details = chosen.node === node ? chosen : null
+  if (node.held && !details) rows.push(["holds", count(node.held, "entry")])
   if (details) {
     for (const [name, text] of details.facts) rows.push([name, text])
   }

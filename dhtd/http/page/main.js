@@ -95,6 +95,7 @@ const tell = {
   },
   problem,
   refused(text) {
+    if (source.isStopped) return // it was told before
     source.stop()
     dropToken()
     begin(text)
@@ -135,7 +136,8 @@ function frame() {
     stage.clearTop()
     paintChosen(stage, network, chosen)
     if (player.lookup) paintLookup(stage, network, player.lookup, player.at(now))
-    else if (shown !== null && !still.matches) show.paint(stage, shown)
+    else if (still.matches) paintLatest(stage)
+    else if (shown !== null) show.paint(stage, shown)
     if (pointer.hovered) paintHover(stage, pointer.hovered, labelOf(pointer.hovered))
   }
   if (shown !== null) show.settle(shown)
@@ -143,6 +145,12 @@ function frame() {
   recent.frame(now)
   table.frame(now)
   world?.frame(now)
+}
+
+// Where nothing may move, the latest lookup is shown as it ended.
+function paintLatest(stage) {
+  const latest = recorder.lookups.findLast(lookup => lookup.isOver)
+  if (latest) paintLookup(stage, network, latest, latest.duration)
 }
 
 function view(name) {

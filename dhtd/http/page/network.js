@@ -47,6 +47,10 @@ export class Network {
         known.place = placeOf(facts.id)
         this.version += 1
       }
+      if (facts.endpoint !== undefined && facts.endpoint !== known.endpoint) {
+        if (this._byEndpoint.get(known.endpoint) === known) this._byEndpoint.delete(known.endpoint)
+        this._byEndpoint.set(facts.endpoint, known)
+      }
       if (facts.standing !== undefined && facts.standing !== known.standing) this.version += 1
       if (facts.held !== undefined && facts.held > 0 !== known.held > 0) this.version += 1
       return Object.assign(known, facts)

@@ -31,11 +31,16 @@ export class Recent {
     this._version = this._recorder.version
     this._at = now
     const { lookups } = this._recorder
-    setText(byId("recent-count"), lookups.length ? "" : "None yet. Every search of the node comes here.")
+    setText(byId("recent-count"), lookups.length ? this._untold() : "None yet. Every search comes here.")
     // Where many are under way, those that are over say more.
     const isBusy = lookups.length > SHOWN
     const rows = lookups.filter(lookup => lookup.isOver || !isBusy || lookup === this._chosen).slice(-SHOWN).reverse()
     this._host.replaceChildren(...rows.map(lookup => this._row(lookup)))
+  }
+
+  _untold() {
+    const { untold } = this._recorder
+    return untold ? `${number(untold)} more were too many to be told` : ""
   }
 
   _row(lookup) {

@@ -10,7 +10,7 @@ export class Recorder {
     this.lookups = [] // the latest last
     this.version = 0
     this.since = null // seconds of the source's clock at which the first was told
-    this.missed = 0 // events that were not told
+    this.untold = 0 // lookups that were too many to be told
     this._byOp = new Map()
     this._measured = []
   }

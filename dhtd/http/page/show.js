@@ -71,7 +71,7 @@ export class Show {
         top.fillStyle = ink[state === "slow" ? "slow" : way > 1 ? "answer" : "query"]
         const px = rest * rest * x0 + 2 * rest * share * bend[0] + share * share * x1
         const py = rest * rest * y0 + 2 * rest * share * bend[1] + share * share * y1
-        top.fillRect(px - 1.5, py - 1.5, 3, 3)
+        top.fillRect(px - 1.5 * ink.scale, py - 1.5 * ink.scale, 3 * ink.scale, 3 * ink.scale)
       }
     }
   }

@@ -255,8 +255,10 @@ export class Simulation {
           }
           break
         case "counted":
+          this.recorder.untold += event.counts.lookup ?? 0
+          break
         case "missed":
-          this.recorder.missed += 1
+          this._try(() => this._readNodes()) // some may have come or gone
           break
         default: // the server is newer than the page
       }

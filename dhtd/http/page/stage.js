@@ -2,7 +2,7 @@
 // The backdrop changes with the network, the trails fade, and the top layer is drawn in each frame.
 
 import { paintBackdrop } from "./backdrop.js"
-import { ink } from "./theme.js"
+import { font, ink } from "./theme.js"
 
 const SLOW = 700 // nodes; the backdrop of more is drawn twice a second at most
 const FADE_EVERY = 90 // milliseconds
@@ -86,7 +86,7 @@ export class Stage {
   trail(x0, y0, cx, cy, x1, y1, colour, strength) {
     this._left = FADED
     this.trails.strokeStyle = colour
-    this.trails.lineWidth = 1
+    this.trails.lineWidth = ink.scale
     this.trails.globalAlpha = strength
     this.trails.beginPath()
     this.trails.moveTo(x0, y0)
@@ -105,7 +105,7 @@ export class Stage {
   }
 
   label(text, x, y) {
-    this.top.font = "11px system-ui, sans-serif"
+    this.top.font = font(11, "system-ui, sans-serif")
     this.top.textBaseline = "middle"
     const width = this.top.measureText(text).width + 10
     const left = Math.max(4, Math.min(this.width - width - 4, x - width / 2))

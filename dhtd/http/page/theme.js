@@ -5,7 +5,11 @@ const NAMES = [
 ]
 const KEPT = "dhtd-theme"
 
-export const ink = {}
+export const ink = { scale: 1 } // colours by name, and how much larger than usual the page's letters are
+
+export function font(size, family = "ui-monospace, monospace", weight = 400) {
+  return `${weight} ${size * ink.scale}px ${family}`
+}
 
 export function startTheme(button, onChange) {
   const dark = matchMedia("(prefers-color-scheme: dark)")
@@ -16,6 +20,7 @@ export function startTheme(button, onChange) {
     const isDark = root.dataset.theme ? root.dataset.theme === "dark" : dark.matches
     button.setAttribute("aria-pressed", String(isDark))
     const style = getComputedStyle(root)
+    ink.scale = parseFloat(style.fontSize) / 14
     for (const name of NAMES) ink[name] = style.getPropertyValue(`--${name}`).trim()
     onChange()
   }
@@ -25,6 +30,7 @@ export function startTheme(button, onChange) {
     follow()
   })
   dark.addEventListener("change", follow)
+  addEventListener("resize", follow)
   follow()
 }
 

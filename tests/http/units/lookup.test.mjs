@@ -126,6 +126,14 @@ test("a slot is used again after its node has gone", () => {
   assert.deepEqual(net.sorted().map(node => node.key), ["b", "c"])
 })
 
+test("a node that moves is found at its new endpoint alone", () => {
+  const net = new Network()
+  net.put(1, { id: id("1"), endpoint: "a" })
+  net.put(1, { id: id("2"), endpoint: "b" })
+  assert.equal(net.at("a"), undefined)
+  assert.equal(net.at("b").id, id("2"))
+})
+
 test("only what a picture shows makes a new version", () => {
   const net = new Network()
   net.put("a", { id: id("1"), endpoint: "a", standing: "good" })
