@@ -85,10 +85,6 @@ class Weather:
         self._unplugged.add(endpoint)
         self.is_whole = False
 
-    def plug(self, endpoint: Endpoint) -> None:
-        """Connect an endpoint again."""
-        self._unplugged.discard(endpoint)
-
     def heal(self) -> None:
         """End partitions, outages, and cut cables."""
         self._sides.clear()

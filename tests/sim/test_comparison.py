@@ -45,6 +45,8 @@ def test_a_join_moves_keys_in_a_ring_alone(overlay: str) -> None:
     assert len(moved) == 2
     assert row.moved_mean == row.moved_per_entry_a_node
     assert 4 <= mean(moved) <= 16 if overlay == "chord" else mean(moved) == 0
+    rare = comparison.row(replace(calm, plan=replace(calm.plan, entries=10)), report, moved, report)
+    assert rare.moved_per_entry_a_node == pytest.approx(4 * mean(moved), abs=0.001)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -143,7 +143,7 @@ function paintDense(context, layout) {
   context.globalAlpha = 1
 }
 
-export function paintOwn(context, x, y, size) {
+function paintOwn(context, x, y, size) {
   context.fillStyle = ink.ink
   circle(context, x, y, size)
   context.fill()

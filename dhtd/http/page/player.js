@@ -144,7 +144,7 @@ export const purposes = {
   watch: "to place a watch", join: "to join the network", refresh: "to refresh the table",
 }
 
-export function sentence({ step, query }) {
+function sentence({ step, query }) {
   const node = `${query.endpoint} (query ${query.number})`
   switch (step) {
     case "asked":

@@ -17,10 +17,6 @@ export class Show {
     this._bend = [0, 0]
   }
 
-  get busy() {
-    return this._active.length
-  }
-
   begin(lookup) {
     this._active.push(lookup)
     if (this._active.length > MOST) this._active.shift()
