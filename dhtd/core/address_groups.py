@@ -24,26 +24,32 @@ Party = tuple[bytes, ...]  # an address, the network that it is in, and of IPv6 
 class Networks:
     """Tells the parties behind endpoints."""
 
-    __slots__ = ("_exempt", "_own", "_own_sites", "_sites")
+    __slots__ = ("_exempt", "_own", "_own_sites", "_sites", "_whole")
 
     def __init__(self, exempt: Iterable[str], own: Iterable[bytes] = (), *, sites: bool = True) -> None:
         # By the size of an endpoint and the first byte of its address: that tells most apart, and it is asked often.
         self._exempt: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._whole: set[tuple[int, int]] = set()  # those of which every address is exempt, as in 10/8
         for network in map(ipaddress.ip_network, exempt):
             shift = network.max_prefixlen - network.prefixlen
             prefix = int(network.network_address) >> shift
             size = IPV4_SIZE if network.version == 4 else IPV6_SIZE
             for first in range(network.network_address.packed[0], network.broadcast_address.packed[0] + 1):
                 self._exempt.setdefault((size, first), []).append((shift, prefix))
+                if network.prefixlen <= _BYTE:
+                    self._whole.add((size, first))
         self._sites = sites
         self._own = frozenset(own)
         self._own_sites = frozenset(site_of(network) for network in self._own if len(network) > _SITE)
 
     def is_exempt(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint is in a range that limits by address leave alone."""
-        ranges = self._exempt.get((len(endpoint), endpoint[0]))
+        kind = len(endpoint), endpoint[0]
+        ranges = self._exempt.get(kind)
         if ranges is None:
             return False
+        if kind in self._whole:
+            return True
         number = int.from_bytes(endpoint[:-2], "big")
         for shift, prefix in ranges:  # noqa: SIM110 - `any` takes three times as long
             if number >> shift == prefix:
@@ -88,6 +94,7 @@ def site_of(endpoint: bytes) -> bytes:
 
 
 _SITE = 6  # bytes
+_BYTE = 8  # bits
 
 
 @lru_cache(maxsize=64)

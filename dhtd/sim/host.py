@@ -26,19 +26,20 @@ class Host:
 
     __slots__ = (
         "_burst",
-        "_contact",
         "_renewals_before",
         "_second",
         "_woken",
         "ahead",
         "alive",
         "bootstrap",
+        "contact",
         "deadline",
         "delay",
         "done",
         "endpoint",
         "endpoints",
         "events",
+        "id",
         "lie",
         "member",
         "nat",
@@ -83,7 +84,7 @@ class Host:
         self.events: list[tuple[float, Event]] = []  # all but progress, with their times in seconds
         self.done: dict[Handle, Event] = {}  # how operations ended
         self.progress: dict[Handle, list[LookupProgress]] = {}
-        self._contact = Contact(member.own_id, self.endpoint)
+        self.identify()
         self._woken = (0.0, 0)  # the last moment of waking, and how often it was that moment
 
     @property
@@ -92,17 +93,10 @@ class Host:
         assert isinstance(self.member, Node)
         return self.member
 
-    @property
-    def id(self) -> Id:
-        """The node's ID."""
-        return self.member.own_id
-
-    @property
-    def contact(self) -> Contact:
-        """This host as others know it by its first endpoint."""
-        if self._contact.id != self.id or self._contact.endpoint != self.endpoint:
-            self._contact = Contact(self.id, self.endpoint)
-        return self._contact
+    def identify(self) -> None:
+        """Take note of the node's ID and of the first endpoint, since one of them is another now."""
+        self.id: Id = self.member.own_id
+        self.contact = Contact(self.id, self.endpoint)  # this host, as others know it
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
@@ -114,10 +108,17 @@ class Host:
         """How many renewals of leases have arrived."""
         return self._renewals_before + self.overlay.renewals(self.member)
 
+    def move(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Be at other endpoints."""
+        self.endpoints = endpoints
+        self.endpoint = endpoints[0]
+        self.identify()
+
     def restart(self, member: Member) -> None:
         """Run another node, after a kill."""
         self._renewals_before = self.renewals
         self.member = member
+        self.identify()
         self.alive = True
         self.deadline = self.wake_at = None
         self.done.clear()

@@ -162,8 +162,7 @@ class Network:
         """Give a host another address, without telling its node; return the address."""
         assert len(host.endpoints) == 1
         self._places.clear(host)
-        host.endpoints = self._places.next([host.endpoint.family])
-        (host.endpoint,) = host.endpoints
+        host.move(self._places.next([host.endpoint.family]))
         self._places.put(host)
         return host.endpoint
 
@@ -266,6 +265,7 @@ class Network:
             self.send(host, transmit.endpoint, transmit.data)
         while (event := member.poll_event()) is not None:
             if isinstance(event, Renamed):
+                host.identify()
                 self.census.renamed()
             if self.listener is None:
                 host.record(event, self.now)

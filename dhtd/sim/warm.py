@@ -22,7 +22,7 @@ def acquaint(net: Network, hosts: Iterable[Host]) -> None:
         for others in _acquaintances(net, host):
             heard_at = clock - net.rng.random() * node.policy.bucket_refresh
             for other in others:
-                if other is not host:
+                if other is not host and not node.state.restore(other.contact, heard_at):
                     node.state.answered(other.contact, None, heard_at)
         for bucket in node.state.table.buckets:  # each has the activity of the range that it was split from
             heard = [node.state.meta.get(contact.id).heard_at for contact in bucket.contacts]

@@ -86,6 +86,8 @@ class ExternalAddress:
         if gone == [observed]:  # one vote took the place of another for the same endpoint, as most do
             return _NOTHING
         self._believed.clear()
+        if not gone and self._last.get((size, scope)) == observed.ip:  # one more, for what is believed already
+            return _NOTHING
         return self._judge_change(observed)
 
     def _drop(self, witness: bytes) -> Endpoint:

@@ -162,17 +162,26 @@ class RoutingState(Contacts):
             self._remove(contact)
             self.changers.gone(contact)
 
-    def restore(self, contact: Contact) -> bool:
-        """Put back a contact of an earlier run, as questionable; return whether there was room."""
-        if contact.id == self.table.own_id or self.table.get(contact.id) or self.table.at(contact.endpoint):
+    def restore(self, contact: Contact, heard_at: float | None = None) -> bool:
+        """Put back a contact of an earlier run, as questionable, or as of when it answered; return if there was room.
+
+        There is none where a bad contact would have to leave.
+        """
+        table = self.table
+        if contact.id == table.own_id or table.get(contact.id) or table.at(contact.endpoint):
             return False
-        if self._room.cap_reached(contact.endpoint, self.table.bucket(contact.id), others_make_way=False) is not None:
+        bucket = table.bucket(contact.id)
+        if self._room.cap_reached(contact.endpoint, bucket, others_make_way=False) is not None:
             return False
-        if not self.table.insert(contact):
+        if not table.has_room(bucket, contact.id):
             return False
+        table.insert(contact)
         self._diversity.add(contact.endpoint)
         self._forget_answers()
-        self.meta.add(contact.id)
+        record = self.meta.add(contact.id)
+        if heard_at is not None:
+            self.heard_at = record.heard_at = heard_at
+            record.reachable = True
         return True
 
     def live_in(self, own: tuple[bytes, ...]) -> None:

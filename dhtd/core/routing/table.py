@@ -6,7 +6,7 @@ Ranges are halves of halves, so of two buckets the one nearer to a target holds 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterator
 
 from dhtd.core.endpoint import Endpoint
@@ -51,7 +51,19 @@ class Bucket:
 class RoutingTable:
     """Contacts by nearness. Each ID and each endpoint is in it once at most; our own ID never."""
 
-    __slots__ = ("_by_endpoint", "_by_id", "_keyspace", "_lows", "_radius", "_width", "at", "buckets", "k", "own_id")
+    __slots__ = (
+        "_by_endpoint",
+        "_by_id",
+        "_keyspace",
+        "_lows",
+        "_nearest",
+        "_radius",
+        "_width",
+        "at",
+        "buckets",
+        "k",
+        "own_id",
+    )
 
     def __init__(self, keyspace: Keyspace, own_id: Id, k: int, now: float) -> None:
         self.own_id = own_id
@@ -64,7 +76,8 @@ class RoutingTable:
         # The contact at this endpoint; asked for each query.
         self.at: Callable[[Endpoint], Contact | None] = self._by_endpoint.get
         self._keyspace = keyspace
-        self._radius = keyspace.size  # the distance of the K-th nearest contact; all of it while there are fewer
+        self._nearest: list[int] = []  # the distances of the K nearest contacts, in order
+        self._radius = keyspace.size  # the last of these; all of the keyspace while there are fewer
 
     def __len__(self) -> int:
         """How many contacts there are."""
@@ -109,7 +122,7 @@ class RoutingTable:
         bucket.changed()
         self._by_id[contact.id.to_bytes(self._width, "big")] = contact
         self._by_endpoint[contact.endpoint] = contact
-        self._measure(contact)
+        self._came(contact.id ^ self.own_id)
         return True
 
     def rename(self, own_id: Id, now: float) -> list[Contact]:
@@ -118,6 +131,7 @@ class RoutingTable:
         self.own_id = own_id
         self.buckets[:] = [Bucket(Id(0), Id(self._keyspace.size - 1), now)]
         self._lows[:] = [Id(0)]
+        self._nearest.clear()
         self._radius = self._keyspace.size
         self._by_id.clear()
         self._by_endpoint.clear()
@@ -152,7 +166,7 @@ class RoutingTable:
         bucket.changed()
         del self._by_id[contact.id.to_bytes(self._width, "big")]
         del self._by_endpoint[contact.endpoint]
-        self._measure(contact)
+        self._went(contact.id ^ self.own_id)
 
     def closest(self, target: Id, count: int, without: Collection[bytes]) -> list[Contact]:
         """Return up to `count` contacts, nearest to `target` first (XOR metric; Kademlia section 2.3).
@@ -204,11 +218,20 @@ class RoutingTable:
             return low != high
         return False
 
-    def _measure(self, changed: Contact) -> None:
-        """Note how far the K-th nearest contact is, now that one has entered or left."""
-        if changed.id ^ self.own_id <= self._radius:
+    def _came(self, distance: int) -> None:
+        """Note how far the K-th nearest contact is, now that one has entered at this distance."""
+        if distance <= self._radius:
+            nearest = self._nearest
+            insort(nearest, distance)
+            del nearest[self.k :]
+            if len(nearest) == self.k:
+                self._radius = nearest[-1]
+
+    def _went(self, distance: int) -> None:
+        """Note how far the K-th nearest contact is, now that one has left that was at this distance."""
+        if distance <= self._radius:
             own_id = self.own_id
-            nearest = sorted([contact.id ^ own_id for contact in self])[: self.k]
+            nearest = self._nearest = sorted([contact.id ^ own_id for contact in self])[: self.k]
             radius = nearest[-1] if len(nearest) == self.k else self._keyspace.size
             if radius > self._radius:
                 for bucket in self.buckets:

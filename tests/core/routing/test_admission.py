@@ -287,6 +287,27 @@ def test_a_restored_contact_is_questionable() -> None:
     assert len(crowded.table) == 6
 
 
+def test_a_contact_is_restored_as_of_its_answer() -> None:
+    heard, restored = make(), make()
+    for number, at in ((5, 10.0), (80, 20.0), (6, 15.0)):
+        heard.answered(contact(number), None, at)
+        assert restored.restore(contact(number), at)
+    assert list(restored.table) == list(heard.table)
+    assert restored.heard_at == heard.heard_at == 15.0
+    for number in (5, 6, 80):
+        assert restored.meta.last_heard(contact(number)) == heard.meta.last_heard(contact(number))
+        assert restored.standing(contact(number), 21.0) is Standing.GOOD
+        assert restored.answers_us(contact(number).endpoint)
+
+
+def test_what_cannot_be_restored_splits_no_bucket() -> None:
+    state = make()
+    for number in (40, 41, 42):  # all in the half of our own bucket that does not hold us
+        assert state.restore(contact(number))
+    assert not state.restore(contact(43))
+    assert len(state.table.buckets) == 1
+
+
 def test_round_trips_belong_to_id_and_address() -> None:
     state = full()
     assert state.round_trips(*contact(80, machine=200)) is None
