@@ -63,13 +63,15 @@ class Log:
             self._first = 0
 
     def read(self, after: int) -> Batch:
-        """Return the next events behind a serial. What is gone, or of another run, is told by an event `missed`."""
+        """Return the next events behind a serial. What is gone is told by an event `missed`.
+
+        A serial that is yet to come is of another run. Its reader goes on with what happens from now on.
+        """
         oldest = self.last + 1 - (len(self._texts) - self._first)
         texts = []
-        if after > self.last or after < oldest - 1:
-            count = None if after > self.last else oldest - 1 - after
-            texts.append(dumped({"serial": oldest - 1, "at": None, "kind": "missed", "count": count}))
-            after = oldest - 1
+        if not oldest - 1 <= after <= self.last:
+            count, after = (None, self.last) if after > self.last else (oldest - 1 - after, oldest - 1)
+            texts.append(dumped({"serial": after, "at": None, "kind": "missed", "count": count}))
         room, index = BATCH, self._first + after + 1 - oldest
         while room > 0 and index < len(self._texts):
             texts.append(self._texts[index])
