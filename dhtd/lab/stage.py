@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from math import inf
+from secrets import token_hex
 from time import perf_counter
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ TOLD_EVERY: Final = 0.25  # real seconds between two states
 SHOWN_EVERY: Final = 0.1  # real seconds for which events wait, so that many are told at once
 COUNTED_EVERY: Final = 1.0
 OUTCOMES: Final = 100_000  # lookups of which the figures at the end are, if there are more
+NODES_MAX: Final = 20_000  # nodes that are up, with newcomers by hand; a plan may have more
 
 
 class Stage:
@@ -56,7 +58,8 @@ class Stage:
         self._pace.advance(self.simulation.asks_at)  # until then there are no lookups to be seen
         self._slices = Slices(SLICE)
         self._failed: dict[str, Any] | None = None
-        self._touched = 0  # times that somebody has laid hands on the run
+        self._touched = 0  # requests by which somebody has laid hands on the run
+        self._run = token_hex(8)  # tells this run from another one at the same address
         self._wake = trio.Event()  # there is something new to do
         self._news = trio.Event()  # there is something new to see
         self._state_at = self._counted_at = self._shown_at = real()
@@ -102,13 +105,18 @@ class Stage:
         return self._failed is None and (self._pace.speed > 0 or self._pace.goal is not None)
 
     @contextmanager
-    def _playing(self) -> Iterator[None]:
-        """Do something with the run. If it fails by that, it is over, and the request is refused."""
+    def _playing(self, *, is_first: bool = True) -> Iterator[None]:
+        """Do something with the run. If it fails by that, it is over, and the request is refused.
+
+        `is_first`: whether it is the first thing that the request does. One request is counted once.
+        """
+        self._touched += is_first
         try:
             with self.simulation.located():
                 yield
         except SimulationFailed as failed:
             if isinstance(failed.__cause__, Busy):
+                self._touched -= is_first  # it has done nothing
                 raise failed.__cause__ from None
             self._fail(failed)
             self._must_be_whole()
@@ -158,6 +166,7 @@ class Stage:
         tally = simulation.tally
         phase, progress = self._phase()
         return {
+            "run": self._run,
             "overlay": plan.overlay,
             "bits": self._net.keyspace.bits,
             "command": self._command,
@@ -216,17 +225,23 @@ class Stage:
 
     def set_speed(self, speed: float) -> None:
         """Go at this speed, or not at all."""
+        self._must_be_whole()
         self._pace.set_speed(speed, self._real(), self._net.now)
         self._changed()
 
     def advance(self, to: float) -> None:
         """Go as fast as it goes up to a time."""
+        self._must_be_whole()
         self._pace.advance(to)
         self._changed()
 
     def kill(self, n: int) -> None:
         """Kill a node."""
-        self._kill(self.live(n))
+        host = self.live(n)
+        if not self.simulation.hand.can_kill(host):
+            raise HttpProblem(HTTPStatus.CONFLICT, "it is the last node by which others could go on: it must live")
+        with self._playing():
+            self.simulation.hand.kill(host)
         self._changed()
 
     def kill_share(self, share: float) -> list[int]:
@@ -236,7 +251,8 @@ class Stage:
         for host in self.simulation.hand.victims(share):
             n = self.roll.number(str(host.endpoint))
             if n is not None and self.simulation.hand.can_kill(host):
-                self._kill(host)
+                with self._playing(is_first=not killed):
+                    self.simulation.hand.kill(host)
                 killed.append(n)
         self._changed()
         return killed
@@ -244,10 +260,14 @@ class Stage:
     def add(self, count: int) -> list[int]:
         """Let newcomers join; return their numbers."""
         self._must_be_whole()
-        ns = []
+        live, most = len(self.roll.hosts), max(NODES_MAX, self.simulation.plan.nodes)
+        if live + count > most:
+            raise HttpProblem(
+                HTTPStatus.CONFLICT, f"{live} nodes are up, and {count} more would be above {most}: kill some before"
+            )
+        ns: list[int] = []
         for _ in range(count):
-            self._touched += 1
-            with self._playing():
+            with self._playing(is_first=not ns):
                 host = self.simulation.hand.add()
                 n = self.roll.number(str(host.endpoint))
                 assert n is not None
@@ -258,7 +278,7 @@ class Stage:
     def look_up(self, n: int | None, key: Id | None, count: int) -> list[int]:
         """Begin lookups; return their numbers. Raise `Busy` if a node is at its limit."""
         self._must_be_whole()
-        hand, ops = self.simulation.hand, []
+        hand, ops = self.simulation.hand, list[int]()
         host = None if n is None else self.live(n)
         for _ in range(count):
             wanted = key
@@ -268,8 +288,7 @@ class Stage:
                     raise HttpProblem(HTTPStatus.CONFLICT, "no node holds an entry yet: name an ID to look up")
                 wanted = entry.key
             asker = hand.draw_host() if host is None else host
-            self._touched += 1
-            with self._playing():
+            with self._playing(is_first=not ops):
                 hand.look_up(asker, wanted)
                 ops.append(self._recorder.last_op())
         self._changed()
@@ -287,14 +306,8 @@ class Stage:
 
     def _must_be_whole(self) -> None:
         if self._failed is not None:
-            raise HttpProblem(HTTPStatus.CONFLICT, "the simulation has failed, and is over")
-
-    def _kill(self, host: Host) -> None:
-        if not self.simulation.hand.can_kill(host):
-            raise HttpProblem(HTTPStatus.CONFLICT, "it is the last node by which others could go on: it must live")
-        self._touched += 1
-        with self._playing():
-            self.simulation.hand.kill(host)
+            message = self._failed["message"]
+            raise HttpProblem(HTTPStatus.CONFLICT, f"the simulation has failed, and is over: {message}")
 
     def _changed(self) -> None:
         self._state_at = -inf

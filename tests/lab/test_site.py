@@ -449,11 +449,13 @@ async def test_a_broken_invariant_ends_the_run(autojump_clock: MockClock, monkey
             ("POST", "/nodes", {"count": 1}),
             ("POST", "/lookups", {}),
             ("POST", "/kill", {"share": 0.1}),
+            ("PUT", "/speed", {"speed": "max"}),
+            ("POST", "/advance", {"to": now + 10}),
         ):
             answer = await there.ask(verb, path, body)
-            assert answer.status_code == 409
-            assert "the simulation has failed" in answer.json()["detail"]
-        await there.ask("PUT", "/speed", {"speed": "max"})
+            assert answer.status_code == 409, path
+            assert "the simulation has failed, and is over: " in answer.json()["detail"]
+            assert "a table has a hole" in answer.json()["detail"]
         await trio.sleep(10)
         assert there.stage.now == now
         assert len((await there.get("/nodes"))["nodes"]) == 30
@@ -482,6 +484,52 @@ async def test_a_replay_of_a_touched_run_says_so(autojump_clock: MockClock, monk
             "# not the same run: hands were laid on this one, once"
         )
         assert there.stage._touched == 1
+
+
+async def test_a_request_is_one_touch(autojump_clock: MockClock) -> None:
+    async with shown() as there:
+        seen = []
+        for path, body in (
+            ("/lookups", {"count": 100}),
+            ("/lookups", {"n": 4, "count": 1_000}),  # some are begun before the node is busy
+            ("/lookups", {"n": 4}),  # refused
+            ("/kill", {"share": 0.2}),
+            ("/nodes", {"count": 5}),
+        ):
+            await there.ask("POST", path, body)
+            seen.append((await there.get(""))["touched"])
+    assert seen == [1, 2, 2, 3, 4]
+
+
+async def test_newcomers_have_a_bound_in_sum(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "NODES_MAX", 35)
+    async with shown() as there:
+        assert (await there.ask("POST", "/nodes", {"count": 3})).status_code == 200
+        refused = await there.ask("POST", "/nodes", {"count": 3})
+        assert (refused.status_code, refused.json()["detail"]) == (
+            409,
+            "33 nodes are up, and 3 more would be above 35: kill some before",
+        )
+        assert (await there.get(""))["live"] == 33
+        await there.ask("DELETE", "/nodes/1")
+        assert (await there.ask("POST", "/nodes", {"count": 3})).status_code == 200
+
+
+async def test_a_plan_may_be_above_the_bound(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "NODES_MAX", 5)
+    async with shown() as there:
+        assert (await there.ask("POST", "/nodes", {"count": 1})).status_code == 409
+        await there.ask("DELETE", "/nodes/1")
+        assert (await there.ask("POST", "/nodes", {"count": 1})).status_code == 200
+
+
+async def test_two_runs_can_be_told_apart(autojump_clock: MockClock) -> None:
+    runs = []
+    for _ in range(2):
+        async with shown(to=1.0) as there:
+            runs.append((await there.get(""))["run"])
+            assert (await there.get(""))["run"] == runs[-1]
+    assert runs[0] != runs[1]
 
 
 async def test_outcomes_have_a_bound_and_totals_none(
