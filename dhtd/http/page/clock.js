@@ -1,12 +1,16 @@
 // Clocks without a clock of their own: whoever has one tells the time. All are seconds, or all milliseconds.
 
-// The time of a source, as it is told now and then, drawn smoothly and a short fixed delay behind, so that what
-// happened in order is shown in order and at its own pace.
+const EASE = 1 // seconds of ours in which the delay becomes that of another rate
+
+// The time of a source, as it is told now and then, drawn smoothly and a short delay behind, so that what happened in
+// order is shown in order and at its own pace. The delay is of our time: a source in slow motion is not far behind.
 export class Follow {
   constructor(delay) {
     this.delay = delay
     this.rate = 1 // seconds of the source in a second of ours
     this._offset = null
+    this._before = delay // how far the picture was behind when the rate changed, in seconds of the source
+    this._since = -Infinity
   }
 
   // The source says that its time was `theirs` when ours was `ours`. What comes late was on its way for longer, so the
@@ -21,6 +25,8 @@ export class Follow {
   setRate(rate, ours) {
     if (rate === this.rate) return
     const now = this.now(ours)
+    this._before = this._behind(ours)
+    this._since = ours
     this.rate = rate
     if (now !== null) this._offset = now - ours * rate
   }
@@ -31,7 +37,12 @@ export class Follow {
 
   shown(ours) {
     const now = this.now(ours)
-    return now === null ? null : now - this.delay * Math.max(1, this.rate)
+    return now === null ? null : now - this._behind(ours)
+  }
+
+  _behind(ours) {
+    const left = Math.max(0, 1 - (ours - this._since) / EASE)
+    return this.delay * this.rate * (1 - left) + this._before * left
   }
 }
 

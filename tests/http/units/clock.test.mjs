@@ -39,6 +39,32 @@ test("another rate goes on from the same moment", () => {
   assert.equal(follow.now(99), 112)
 })
 
+test("in slow motion little is behind, and where time stands nothing is", () => {
+  const follow = new Follow(0.5)
+  follow.told(100, 10)
+  follow.setRate(0.01, 10)
+  assert.equal(follow.shown(10), 99.5)
+  assert.ok(Math.abs(follow.now(20) - follow.shown(20) - 0.005) < 1e-9)
+  follow.setRate(0, 20)
+  assert.equal(follow.shown(30), follow.now(30))
+})
+
+test("what is shown goes on without a jump when the rate changes", () => {
+  const follow = new Follow(0.4)
+  follow.told(100, 0)
+  let before = follow.shown(0)
+  for (const [rate, at] of [[100, 0], [0.01, 3], [1, 3.2], [0, 7], [10, 8]]) {
+    follow.setRate(rate, at)
+    assert.ok(Math.abs(follow.shown(at) - before) < 1e-9)
+    for (let ours = at; ours < at + 0.2; ours += 0.01) {
+      assert.ok(follow.shown(ours) >= before - 1e-9)
+      before = follow.shown(ours)
+    }
+    const next = { 0: 3, 3: 3.2, 3.2: 7, 7: 8, 8: 9 }[at]
+    before = follow.shown(next)
+  }
+})
+
 test("a recording plays at its pace and rests at its end", () => {
   const player = new Playback(1_000, 0.1)
   player.play(0)
