@@ -6,6 +6,7 @@ import { STANDINGS } from "./network.js"
 import { font, ink } from "./theme.js"
 
 const FINE = 1.6 // pixels; a subtree that is narrower is not drawn
+const GAP = 0.008 // radians at both ends of a bucket
 
 export function paintBackdrop(context, layout, network, chosen) {
   context.clearRect(0, 0, layout.width, layout.height)
@@ -89,7 +90,8 @@ function paintBuckets(context, layout, buckets) {
     context.beginPath()
     if (layout.kind === "ring") {
       if (high - low < 0.0004) return
-      context.arc(layout.cx, layout.cy, layout.radius + 13, layout.angle(low) + 0.008, layout.angle(high) - 0.008)
+      const gap = Math.min(GAP, (Math.PI * (high - low)) / 2) // an arc that ends before it begins is a circle
+      context.arc(layout.cx, layout.cy, layout.radius + 13, layout.angle(low) + gap, layout.angle(high) - gap)
       context.stroke()
       return
     }
