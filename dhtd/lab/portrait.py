@@ -46,19 +46,21 @@ class Portraits:
                 for each in state.table.buckets
             ],
             "own": [self._format(each.record_key.key) for each in node.own_records],
+            "holds": len(node.store),
             "held": self._held(held),
         }
 
     def _chord(self, node: ChordNode) -> dict[str, Any]:
         ring, fingers = node.ring, node.fingers
         far = dict.fromkeys(filter(None, map(fingers.at, range(fingers.bits))))
-        held = ((key, endpoint) for key, (_, endpoint) in node.shelf.places())
+        held = [(key, endpoint) for key, (_, endpoint) in node.shelf.places()]
         return {
             "contacts": [self._contact(each, "good") for each in fingers.contacts],
             "fingers": [self._number(each) for each in far],
             "successors": [self._number(each) for each in ring.successors],
             "predecessor": None if ring.predecessor is None else self._number(ring.predecessor),
             "own": [self._format(each.key) for each in node.publisher.entries.values()],
+            "holds": len(held),
             "held": self._held(held),
         }
 

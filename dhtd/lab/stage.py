@@ -247,7 +247,7 @@ class Stage:
     def kill_share(self, share: float) -> list[int]:
         """Kill this part of the nodes; return which ones."""
         self._must_be_whole()
-        killed = []
+        killed: list[int] = []
         for host in self.simulation.hand.victims(share):
             n = self.roll.number(str(host.endpoint))
             if n is not None and self.simulation.hand.can_kill(host):

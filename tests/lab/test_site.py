@@ -91,7 +91,7 @@ async def test_a_node_shows_contacts_buckets_and_entries(autojump_clock: MockClo
         assert [each["id"] for each in node["contacts"]] == [NATIVE.format(contact.id) for contact in table]
         assert all(hosts[each["n"]].id == int(each["id"], 16) for each in node["contacts"])
         assert sum(bucket["size"] for bucket in node["buckets"]) == len(table)
-        assert len(node["held"]) == len(host.node.store)
+        assert len(node["held"]) == node["holds"] == len(host.node.store)
         assert all(set(each) == {"id", "endpoint"} for each in node["held"])
     assert sum(len(node["own"]) for node in nodes) == 10
     assert {contact["state"] for node in nodes for contact in node["contacts"]} <= {"good", "questionable", "bad"}
@@ -110,7 +110,7 @@ async def test_a_ring_is_shown_as_a_ring(autojump_clock: MockClock) -> None:
         assert node["successors"] == [ring[(place + step) % 30]["n"] for step in range(1, 9)]
         assert set(node["fingers"]) <= {contact["n"] for contact in node["contacts"]}
     assert sum(len(node["own"]) for node in nodes) == 10
-    assert sum(len(node["held"]) for node in nodes) >= 10
+    assert sum(len(node["held"]) for node in nodes) == sum(node["holds"] for node in nodes) >= 10
     assert {step["step"] for step in steps} == {"asked", "answered"}
     assert all(nodes[step["to"]]["id"] == step["node_id"] for step in steps)
     assert any(step["peers"] for step in steps)
