@@ -20,6 +20,7 @@ import trio
 from tests.mainline.island import island
 
 DEADLINE: Final = 120.0  # seconds; only a hang reaches it
+KEYS: Final = {"Tab": ("Tab", 9), "Enter": ("Enter", 13), "Escape": ("Escape", 27), "End": ("End", 35)}
 OPTIONS: Final = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
 
 
@@ -53,6 +54,14 @@ class Browser:
     async def cdp(self, command: str, **params: object) -> Any:
         """Ask by the DevTools protocol of Chromium."""
         return await self._ask("goog/cdp/execute", cmd=command, params=params)
+
+    async def press(self, key: str, *, shift: bool = False) -> None:
+        """Press a key of the keyboard where the focus is."""
+        named = {"key": key, "code": KEYS[key][0], "windowsVirtualKeyCode": KEYS[key][1], "modifiers": 8 * shift}
+        await self.cdp("Input.dispatchKeyEvent", type="rawKeyDown", **named)
+        if key == "Enter":
+            await self.cdp("Input.dispatchKeyEvent", type="char", text="\r", **named)
+        await self.cdp("Input.dispatchKeyEvent", type="keyUp", **named)
 
     async def shot(self) -> bytes:
         """Return a picture of what is shown, as PNG."""

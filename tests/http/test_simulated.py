@@ -35,7 +35,7 @@ def driver(tmp_path: Path) -> Iterator[str]:
 
 @contextmanager
 def simulated(*options: str) -> Iterator[str]:
-    """Yield the address of a network that is looked at."""
+    """Yield the address of a network that is looked at. It ends without a word, as by `kill -9`."""
     network = [f"--nodes={NODES}", "--seed=1", "--warm", *options]
     command = [str(BIN / "dhtd"), "simulate", "--view=127.0.0.1:8750", *network]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

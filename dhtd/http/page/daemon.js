@@ -1,6 +1,7 @@
 // The source of a running daemon: its contacts, its entries, its counters, and what it does, by its HTTP door.
 
 import { Feed, Problem } from "./api.js"
+import { HEARD_MOST } from "./network.js"
 import { count } from "./words.js"
 
 const COUNTERS_EVERY = 1_000 // milliseconds
@@ -8,6 +9,7 @@ const TABLE_EVERY = 4_000
 const ENTRIES_EVERY = 15_000
 const PAGE = 1_000 // rows
 const PAGES = 5
+const CROWD = 2 * HEARD_MOST // nodes
 
 export class Daemon {
   constructor(api, network, recorder, tell) {
@@ -15,12 +17,14 @@ export class Daemon {
     this.api = api
     this.network = network
     this.recorder = recorder
-    this.tell = tell // {status, begun, time, changed}
+    this.tell = tell // see main.js
     this.info = null // the section `node`
     this.counters = null
     this.rates = { out: null, in: null }
     this.buckets = []
     this._before = null
+    this._pinned = null // a lookup of which all nodes stay in the picture
+    this._isCut = false // a request got no answer
     this._timers = []
     this.isStopped = false
   }
@@ -32,6 +36,7 @@ export class Daemon {
     this.feed = new Feed("v1/events", this.api.token, {
       events: events => this._take(events),
       connected: is => this._connected(is),
+      refused: text => this.tell.refused(text),
     })
     this._every(COUNTERS_EVERY, () => this._readCounters())
     this._every(TABLE_EVERY, async () => {
@@ -57,7 +62,7 @@ export class Daemon {
   async lookUp(text) {
     const isId = new RegExp(`^[0-9a-f]{${this.network.bits / 4}}$`, "i").test(text)
     const target = isId ? text.toLowerCase() : `name:${encodeURIComponent(text)}`
-    const before = this.recorder.lookups[this.recorder.lookups.length - 1]
+    const before = new Set(this.recorder.lookups)
     const told = await this.api.ask(`v1/trace/${target}`)
     const lookup = (await this._seen(told.id, before)) ?? this._made(told)
     lookup.name = told.name
@@ -72,8 +77,7 @@ export class Daemon {
   // The search as the events have told it, which may come a little later than the answer.
   async _seen(id, before) {
     for (let look = 0; look < 10; look += 1) {
-      const { lookups } = this.recorder
-      const found = lookups.slice(lookups.indexOf(before) + 1).findLast(each => each.target === id && each.purpose === "lookup")
+      const found = this.recorder.lookups.findLast(each => each.target === id && each.purpose === "lookup" && !before.has(each))
       if (found?.isOver) return found
       await new Promise(resolve => { setTimeout(resolve, 50) })
     }
@@ -82,20 +86,20 @@ export class Daemon {
 
   // The search as the answer has told it, where the events left it out.
   _made(told) {
-    const now = Date.now() / 1000
-    const event = { op: `page ${now}`, id: told.id, purpose: "lookup", at: now - told.stats.elapsed_ms / 1000 }
-    const lookup = this.recorder.begun(event, this.network.own.key)
-    for (const step of told.steps) this._step({ ...step, op: event.op, at: now })
+    const ended = Date.now() / 1000
+    const event = { op: `page ${ended}`, id: told.id, purpose: "lookup", at: ended - told.stats.elapsed_ms / 1000 }
+    const lookup = this.recorder.begun(event, this.network.own?.key)
+    for (const step of told.steps) this._step({ ...step, op: event.op })
     this.recorder.ended({ op: event.op, cancelled: false, ...told.stats })
     return lookup
   }
 
-  // Have all nodes of a lookup in the picture: some may be forgotten.
+  // Have all nodes of a lookup in the picture, where some may be forgotten, for as long as it is replayed.
   remember(lookup) {
-    const now = Date.now() / 1000
-    for (const query of lookup.queries) {
-      this._hear(query.endpoint, query.id, now)
-      for (const node of query.nodes) this._hear(node.endpoint, node.id, now)
+    this._pinned = lookup
+    for (const query of lookup?.queries ?? []) {
+      this._hear(query.endpoint, query.id)
+      for (const node of query.nodes) this._hear(node.endpoint, node.id)
     }
   }
 
@@ -104,8 +108,8 @@ export class Daemon {
   }
 
   async describe(node) {
+    if (!node) return { facts: [], links: [], successors: [], buckets: this.buckets }
     const facts = []
-    if (node.standing === "own") facts.push(["", "this node"])
     if (node.lastActivity !== undefined && node.lastActivity !== null) {
       facts.push(["last message", `${seconds(node.lastActivity)} ago`])
     }
@@ -121,12 +125,14 @@ export class Daemon {
       in: this.rates.in,
       limits: this.counters?.caps_hit ?? null,
       ...this.recorder.measured(),
-      what: "searches that ended since the page was opened",
+      what: "searches since the page was opened",
     }
   }
 
   _connected(is) {
-    if (!this.isStopped) this.tell.status(is, is ? null : "The daemon does not answer. The page tries again by itself.")
+    if (this.isStopped) return
+    this.isConnected = is
+    this.tell.status(is, is ? null : "The daemon does not answer. The page tries again by itself.")
     if (is) this._soon()
   }
 
@@ -134,12 +140,18 @@ export class Daemon {
     const at = this._timers.length
     const run = async () => {
       try {
-        if (!document.hidden) await work()
+        if (document.hidden) return
+        await work()
+        if (this._isCut && this.isConnected) this._connected(true)
+        this._isCut = false
       } catch (error) {
         if (!(error instanceof Problem)) throw error
         if (error.status === 401) this.tell.refused(error.message)
         else if (error.status) this.tell.problem(error.message)
-        else this.tell.status(false, "The daemon does not answer. The page tries again by itself.")
+        else {
+          this._isCut = true
+          this.tell.status(false, "The daemon does not answer. The page tries again by itself.")
+        }
       } finally {
         if (!this.isStopped) this._timers[at] = setTimeout(run, period)
       }
@@ -166,10 +178,7 @@ export class Daemon {
     this.info = node
     const own = this.network.own
     const endpoint = node.endpoints[0] ?? node.listening[0] ?? "this node"
-    if (own && (own.id !== node.node_id || own.endpoint !== endpoint)) {
-      this.network.drop(own.key)
-      this.network.own = null
-    }
+    if (own && (own.id !== node.node_id || own.endpoint !== endpoint)) this.network.drop(own.key)
     this.network.put(endpoint, { id: node.node_id, endpoint, standing: "own" })
     this.network.size = node.network_size
     this.network.isEstimated = true
@@ -197,7 +206,8 @@ export class Daemon {
     for (const node of this.network.all()) {
       if (!["own", "heard"].includes(node.standing) && !there.has(node.endpoint)) this.network.drop(node.key)
     }
-    this.network.forget(Date.now() / 1000)
+    this.remember(this._pinned)
+    this.network.forget(now())
     this.tell.changed()
   }
 
@@ -221,16 +231,16 @@ export class Daemon {
 
   async _readCounters() {
     const { network } = await this.api.ask("v1/info/network")
-    const now = performance.now()
+    const at = now()
     const out = network.queries_sent
     const taken = Object.values(network.queries_received).reduce((sum, each) => sum + each, 0)
     const before = this._before
     // After a restart of the daemon, its counters begin at 0 again.
     if (before && out >= before.out && taken >= before.taken) {
-      const passed = (now - before.now) / 1000
+      const passed = at - before.at
       this.rates = { out: (out - before.out) / passed, in: (taken - before.taken) / passed }
     }
-    this._before = { out, taken, now }
+    this._before = { out, taken, at }
     this.counters = network
     this.tell.figures()
   }
@@ -259,6 +269,7 @@ export class Daemon {
           this._soon()
           break
         case "missed":
+          this.recorder.miss()
           this._soon()
           break
         case "counted":
@@ -273,17 +284,21 @@ export class Daemon {
     const lookup = this.recorder.get(event.op)
     if (!lookup) return // it began before the page was opened
     event.key = event.endpoint
-    this._hear(event.endpoint, event.node_id, event.at)
-    for (const node of event.nodes) this._hear(node.endpoint, node.id, event.at)
+    this._hear(event.endpoint, event.node_id)
+    for (const node of event.nodes) this._hear(node.endpoint, node.id)
+    if (this.network.count > CROWD) this.network.forget(now()) // nobody reads the table for a tab that is hidden
     lookup.add(event)
   }
 
-  _hear(endpoint, id, at) {
+  // By the clock of the page: that of the daemon may be another one.
+  _hear(endpoint, id) {
     const known = this.network.get(endpoint)
-    if (known) known.seen = at
-    else this.network.put(endpoint, { id, endpoint, standing: "heard", seen: at })
+    if (known) known.seen = now()
+    else this.network.put(endpoint, { id, endpoint, standing: "heard", seen: now() })
   }
 }
+
+const now = () => performance.now() / 1000
 
 function seconds(value) {
   return value < 60 ? `${Math.round(value)} s` : `${Math.round(value / 60)} min`

@@ -76,7 +76,7 @@ function times(figures) {
   const value = (name, milli) => make("div", { class: "figure" },
     make("div", { class: "value" }, milliseconds(milli), make("small", {}, name)))
   block.append(make("div", { class: "pair" }, value("p50", figures.p50), value("p99", figures.p99)))
-  block.append(make("p", { class: "words" }, `${number(figures.count)} ${figures.what}`))
+  block.append(make("p", { class: "words" }, `the latest ${number(figures.count)} ${figures.what}`))
   return block
 }
 

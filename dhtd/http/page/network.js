@@ -7,6 +7,7 @@ import { bitsOf, placeOf } from "./ids.js"
 export const STANDINGS = ["own", "good", "questionable", "bad", "live", "heard", "dead"]
 
 export const HEARD_FOR = 60 // seconds that a node is shown which only an answer has named
+export const HEARD_MOST = 3_000
 
 export class Network {
   constructor() {
@@ -17,6 +18,7 @@ export class Network {
     this.own = null
     this.marks = { own: [], held: [] } // IDs of entries
     this.version = 0
+    this.measured = 0 // grows with each round trip that is another one
     this.slots = [] // nodes by slot; null where none is
     this._free = []
     this._byKey = new Map()
@@ -52,13 +54,15 @@ export class Network {
         this._byEndpoint.set(facts.endpoint, known)
       }
       if (facts.standing !== undefined && facts.standing !== known.standing) this.version += 1
-      if (facts.held !== undefined && facts.held > 0 !== known.held > 0) this.version += 1
-      return Object.assign(known, facts)
+      if (facts.rtt !== undefined && facts.rtt !== known.rtt) this.measured += 1
+      Object.assign(known, facts)
+      if (known.standing === "own") this.own = known // an answer may have named us by an endpoint that is new to us
+      return known
     }
     const slot = this._free.length ? this._free.pop() : this.slots.length
     const node = {
       key, slot, id: facts.id, place: placeOf(facts.id), endpoint: facts.endpoint, standing: "heard",
-      rtt: null, held: 0, bucket: null, seen: 0, ...facts,
+      rtt: null, bucket: null, seen: 0, ...facts,
     }
     this.slots[slot] = node
     this._byKey.set(key, node)
@@ -73,22 +77,24 @@ export class Network {
     const node = this._byKey.get(key)
     if (!node) return
     this._byKey.delete(key)
+    if (this.own === node) this.own = null
     if (this._byEndpoint.get(node.endpoint) === node) this._byEndpoint.delete(node.endpoint)
     this.slots[node.slot] = null
     this._free.push(node.slot)
     this.version += 1
   }
 
-  // Forget the nodes that only answers have named, a minute after the last of them.
+  // Forget the nodes that only answers have named, a minute after the last of them, and where there are too many, those
+  // that were named first.
   forget(now) {
-    for (const node of this._byKey.values()) {
-      if (node.standing === "heard" && now - node.seen > HEARD_FOR) this.drop(node.key)
-    }
+    const heard = [...this._byKey.values()].filter(node => node.standing === "heard")
+    const over = heard.length - HEARD_MOST
+    const early = over > 0 ? heard.map(node => node.seen).sort((a, b) => a - b)[over - 1] : -Infinity
+    for (const node of heard) if (now - node.seen > HEARD_FOR || node.seen <= early) this.drop(node.key)
   }
 
   clear() {
     for (const key of [...this._byKey.keys()]) this.drop(key)
-    this.own = null
   }
 
   mark(kind, ids) {

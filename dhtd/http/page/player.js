@@ -33,6 +33,7 @@ export class Player {
 
   choose(lookup) {
     this.lookup = lookup
+    if (lookup === null && document.activeElement === byId("player-close")) byId("map").focus()
     byId("player-body").hidden = byId("player-close").hidden = lookup === null
     if (lookup === null) {
       this.playback = null
@@ -65,6 +66,15 @@ export class Player {
     this._isFollowed = false
     if (this.playback.isPlaying) this.playback.pause(performance.now())
     else this.playback.play(performance.now())
+    this._showPlay()
+  }
+
+  _showPlay() {
+    const { isPlaying } = this.playback
+    setText(byId("play"), isPlaying ? "❚❚" : "▶")
+    byId("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play")
+    // One who listens hears the steps that he goes by himself: a replay has more in a second than can be said.
+    byId("moment").setAttribute("aria-live", isPlaying || this._isFollowed ? "off" : "polite")
   }
 
   step(direction) {
@@ -90,9 +100,7 @@ export class Player {
     byId("scrub").value = String(Math.round((1000 * at) / playback.end))
     byId("scrub").setAttribute("aria-valuetext", milliseconds(at))
     setText(byId("scrub-at"), `${milliseconds(at)} of ${milliseconds(playback.end)}`)
-    const isPlaying = playback.isPlaying
-    setText(byId("play"), isPlaying ? "❚❚" : "▶")
-    byId("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play")
+    this._showPlay()
     paintWaterfall(byId("waterfall"), lookup, at)
     paintClosing(byId("closing"), lookup, at, this._network)
     this._tell(at)

@@ -3,13 +3,13 @@
 import { byId } from "./words.js"
 
 export class Pointer {
-  constructor(stages, network, { hover, choose }) {
+  constructor(stages, network, { hover, choose, tell }) {
     this._stages = stages
     this._network = network
     this.hovered = null
     this._hover = hover
     this._choose = choose
-    this._rank = -1
+    this._tell = tell // read a node aloud
     const host = byId("map")
     for (const stage of stages) {
       stage.host.addEventListener("pointermove", event => this._point(stage, event))
@@ -21,6 +21,11 @@ export class Pointer {
     }
     host.addEventListener("keydown", event => this._key(event))
     host.addEventListener("blur", () => this._set(null))
+  }
+
+  // The node under the pointer may be gone, or be known anew.
+  check() {
+    if (this.hovered && this._network.get(this.hovered.key) !== this.hovered) this._set(this._network.get(this.hovered.key) ?? null)
   }
 
   _point(stage, event) {
@@ -35,6 +40,7 @@ export class Pointer {
   }
 
   _key(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey) return // they are the browser's
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 10, PageUp: -10 }
     const order = this._network.sorted()
     if (!order.length) return
@@ -44,9 +50,11 @@ export class Pointer {
       const from = this.hovered ? order.indexOf(this.hovered) : own ? order.indexOf(own) : 0
       const to = event.key === "Home" ? 0 : event.key === "End" ? order.length - 1 : from + steps[event.key]
       this._set(order[(to + order.length) % order.length])
+      this._tell(this.hovered)
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault()
       this._choose(this.hovered)
+      this._tell(this.hovered)
     } else if (event.key === "Escape") {
       this._set(null)
       this._choose(null)

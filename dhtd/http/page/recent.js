@@ -27,7 +27,7 @@ export class Recent {
 
   frame(now) {
     if (this._version === this._recorder.version || now - this._at < EVERY) return
-    if (this._isHeld || this._host.contains(document.activeElement)) return
+    if (this._isHeld || this._host.querySelector(":focus-visible")) return // a click alone does not hold it
     this._version = this._recorder.version
     this._at = now
     const { lookups } = this._recorder
@@ -57,7 +57,8 @@ export class Recent {
 function note(lookup) {
   const { summary } = lookup
   const parts = [purposes[lookup.purpose] ?? lookup.purpose]
-  if (summary?.hops === null) parts.push("cut short: its node is gone")
+  if (summary?.lost) parts.push("its end was not told")
+  else if (summary?.hops === null) parts.push("cut short: its node is gone")
   else if (summary) {
     parts.push(count(summary.hops, "hop"), `${number(summary.responses)} of ${number(summary.queries)} answered`)
     if (summary.found === false) parts.push("not found")

@@ -4,6 +4,7 @@ import { Lookup } from "./lookup.js"
 
 const KEPT = 300 // lookups
 const MEASURED = 1_000 // of which percentiles and hops are of
+const LOST = { lost: true, hops: null, queries: null, responses: null, timeouts: null, elapsed_ms: null, found: null }
 
 export class Recorder {
   constructor() {
@@ -45,10 +46,23 @@ export class Recorder {
     return lookup
   }
 
+  // Some events are gone, and perhaps ends of lookups. Those that are under way are over, unless an end is told yet.
+  miss() {
+    for (const lookup of this.lookups) if (!lookup.isOver) lookup.end(LOST)
+    this.version += 1
+  }
+
   clear() {
     this.lookups = []
     this._byOp.clear()
     this.version += 1
+  }
+
+  // Another run, of which nothing was told.
+  reset() {
+    this.clear()
+    this._measured = []
+    this.untold = 0
   }
 
   measured() {

@@ -1,5 +1,7 @@
 // Dark and light: as the system says, until the switch says otherwise. Canvases take their colours from the CSS.
 
+import { ofTheBrowser } from "./kept.js"
+
 const NAMES = [
   "bg", "panel", "line", "ink", "soft", "faint", "query", "answer", "slow", "silent", "target", "good", "heard", "edge",
 ]
@@ -14,8 +16,8 @@ export function font(size, family = "ui-monospace, monospace", weight = 400) {
 export function startTheme(button, onChange) {
   const dark = matchMedia("(prefers-color-scheme: dark)")
   const root = document.documentElement
-  const kept = localStorage.getItem(KEPT)
-  if (kept) root.dataset.theme = kept
+  const kept = ofTheBrowser.getItem(KEPT)
+  if (kept === "dark" || kept === "light") root.dataset.theme = kept
   const follow = () => {
     const isDark = root.dataset.theme ? root.dataset.theme === "dark" : dark.matches
     button.setAttribute("aria-pressed", String(isDark))
@@ -26,10 +28,11 @@ export function startTheme(button, onChange) {
   }
   button.addEventListener("click", () => {
     root.dataset.theme = button.getAttribute("aria-pressed") === "true" ? "light" : "dark"
-    localStorage.setItem(KEPT, root.dataset.theme)
+    ofTheBrowser.setItem(KEPT, root.dataset.theme)
     follow()
   })
   dark.addEventListener("change", follow)
+  matchMedia("(forced-colors: active)").addEventListener("change", follow)
   addEventListener("resize", follow)
   follow()
 }

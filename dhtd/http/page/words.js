@@ -40,6 +40,15 @@ export function make(tag, attributes = {}, ...children) {
 
 export const byId = id => document.getElementById(id)
 
+// Disable a button, or not. Where it has the focus, another one gets it: the keyboard must not begin at the top again.
+export function disable(button, is, other) {
+  if (is && button === document.activeElement) {
+    other.disabled = false
+    other.focus()
+  }
+  button.disabled = is
+}
+
 // Set a text only where it is another one, so that nothing is laid out or read aloud in vain.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text

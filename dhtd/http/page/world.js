@@ -1,6 +1,6 @@
 // The controls of a simulated network: its virtual time, its speed, and what can be done to its nodes.
 
-import { make, number, setText, span } from "./words.js"
+import { disable, make, number, setText, span } from "./words.js"
 
 const SPEEDS = [["0", "paused"], ["0.01", "1/100"], ["0.1", "1/10"], ["1", "as in life"], ["10", "10 ×"], ["100", "100 ×"], ["max", "as fast as it goes"]]
 
@@ -10,7 +10,7 @@ export class World {
     this._isDragged = false
     this._keptUpAt = 0
     host.hidden = false
-    this._at = make("output", { class: "mono" })
+    this._at = make("span", { class: "mono" })
     this._slider = make("input", { type: "range", min: 0, max: 1000, value: 1000, step: "any", "aria-label": "Virtual time" })
     this._now = make("button", { type: "button" }, "Now")
     this._speed = make("select", {}, ...SPEEDS.map(([value, text]) => make("option", { value }, text)))
@@ -27,9 +27,13 @@ export class World {
         make("label", {}, "Add ", this._many, " nodes "), this._button("Add", () => source.add(this._many.valueAsNumber)),
       ),
     )
-    this._speed.value = String(source.state.speed)
+    this._speedTold = null
     this._speed.addEventListener("change", () => this._setSpeed())
     this._slider.addEventListener("input", () => { this._isDragged = true })
+    // A slider that is let go of where it was has no change.
+    for (const end of ["pointerup", "pointercancel", "keyup", "blur"]) {
+      this._slider.addEventListener(end, () => { this._isDragged = false })
+    }
     this._slider.addEventListener("change", () => {
       this._isDragged = false
       source.goTo(this._slider.valueAsNumber)
@@ -41,10 +45,25 @@ export class World {
     return make("button", { type: "button", onclick: run }, text)
   }
 
-  _setSpeed() {
+  async _setSpeed() {
     const { value } = this._speed
-    if (this._source.past && value !== "max") this._source.setPastRate(Number(value))
-    else this._source.setSpeed(value === "max" ? "max" : Number(value))
+    if (this._source.past) this._source.setPastRate(Number(value))
+    else {
+      await this._source.setSpeed(value === "max" ? "max" : Number(value))
+      this._speedTold = null // it may be refused
+    }
+  }
+
+  // The speed that is in force, which another tab may have set, or a request by hand.
+  _showSpeed(speed, isPast) {
+    const value = String(speed)
+    const fastest = this._speed.querySelector("[value=max]")
+    if (value === this._speedTold && fastest.disabled === isPast) return
+    this._speedTold = value
+    fastest.disabled = isPast // the past is as it was
+    let option = [...this._speed.options].find(each => each.value === value)
+    if (!option) this._speed.append((option = make("option", { value }, `${number(speed)} ×`)))
+    option.selected = true
   }
 
   frame(now) {
@@ -69,7 +88,8 @@ export class World {
     }
     const at = this._isDragged ? this._slider.valueAsNumber : shown
     setText(this._at, at > state.ends ? span(at) : `${span(at)} of ${span(state.ends)}`)
-    this._now.disabled = !past
+    disable(this._now, !past, this._slider)
+    this._showSpeed(past ? past.rate : state.speed, past !== null)
     const where = past ? "A moment of the past. " : ""
     const how = state.goal === null ? "" : `on the way to ${span(state.goal)}, `
     const pace = state.running ? `${how}${number(Number(state.reached.toPrecision(2)))} s in a real one` : "standing still"

@@ -4,7 +4,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { Lookup } from "../../../dhtd/http/page/lookup.js"
-import { HEARD_FOR, Network } from "../../../dhtd/http/page/network.js"
+import { HEARD_FOR, HEARD_MOST, Network } from "../../../dhtd/http/page/network.js"
 import { quantile, Recorder } from "../../../dhtd/http/page/recorder.js"
 
 const TARGET = "0".repeat(64)
@@ -134,6 +134,25 @@ test("a node that moves is found at its new endpoint alone", () => {
   assert.equal(net.at("b").id, id("2"))
 })
 
+test("a node is our own wherever it was known from", () => {
+  const net = new Network()
+  net.put("a", { id: id("1"), endpoint: "a", standing: "heard" })
+  const own = net.put("a", { id: id("1"), endpoint: "a", standing: "own" })
+  assert.equal(net.own, own)
+  net.drop("a")
+  assert.equal(net.own, null)
+})
+
+test("a round trip that changes makes a new table", () => {
+  const net = new Network()
+  net.put("a", { id: id("1"), endpoint: "a", rtt: 5 })
+  const { measured } = net
+  net.put("a", { rtt: 5 })
+  assert.equal(net.measured, measured)
+  net.put("a", { rtt: 6 })
+  assert.equal(net.measured, measured + 1)
+})
+
 test("only what a picture shows makes a new version", () => {
   const net = new Network()
   net.put("a", { id: id("1"), endpoint: "a", standing: "good" })
@@ -142,6 +161,26 @@ test("only what a picture shows makes a new version", () => {
   assert.equal(net.version, version)
   net.put("a", { standing: "bad" })
   assert.equal(net.version, version + 1)
+})
+
+test("of too many nodes that were only named, the latest stay", () => {
+  const net = new Network()
+  net.put("own", { id: id("1"), endpoint: "own", standing: "own" })
+  for (let at = 0; at < HEARD_MOST + 100; at += 1) net.put(at, { id: id("2"), endpoint: String(at), standing: "heard", seen: at / 1e6 })
+  net.forget(1)
+  assert.equal(net.count, HEARD_MOST + 1)
+  assert.deepEqual([net.get(99), net.get(100).key], [undefined, 100])
+})
+
+test("what is under way when events are missed is over", () => {
+  const recorder = new Recorder()
+  for (const op of [1, 2]) recorder.begun({ op, id: TARGET, purpose: "lookup", at: op }, "own")
+  recorder.miss()
+  assert.deepEqual(recorder.lookups.map(each => [each.isOver, each.summary.lost]), [[true, true], [true, true]])
+  recorder.ended({ op: 2, hops: 2, elapsed_ms: 10, responses: 3, cancelled: false }) // it is told yet
+  assert.deepEqual([recorder.get(2).summary.hops, recorder.measured().count], [2, 1])
+  recorder.reset()
+  assert.deepEqual([recorder.lookups.length, recorder.measured().count], [0, 0])
 })
 
 test("nodes that were only named are forgotten", () => {
