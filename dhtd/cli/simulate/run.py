@@ -142,6 +142,8 @@ def _advance(simulation: Simulation, watch: Watch, stop_at: float) -> None:
     while (left := stop_at - simulation.net.schedule.events) > 0:
         begun = perf_counter()
         more = simulation.advance(int(min(some, left)))
+        if simulation.plan.warm and simulation.built < 1:
+            gc.freeze()  # what a warm start makes is there to stay
         watch(simulation.status())
         if not more:
             return
