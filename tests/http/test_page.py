@@ -58,8 +58,10 @@ def test_the_transcript_is_what_happens() -> None:
             return text.replace("127.0.0.1:8729", f"{place}:8729").replace("127.0.0.1:8080", f"{daemon.address}:8080")
 
         (start, _), *commands = transcript()
+        told = subprocess.check_output(["bash", "-ec", f'{here(start)}; echo "$TOKEN $URL"'], env=env, text=True)
+        env["TOKEN"], env["URL"] = told.split()
         for command, expected in commands:
-            script = ["bash", "-o", "pipefail", "-c", f"{here(start)}; {here(command)}"]
+            script = ["bash", "-o", "pipefail", "-c", here(command)]
             if "curl -sN" in command:
                 lines = first_lines(script, len(expected), env)
             else:

@@ -13,6 +13,7 @@ DEADLINE = 120.0  # seconds; only a hang reaches it
 def pytest_run(directory: Path, source: str, *options: str) -> tuple[int, str]:
     (directory / "test_it.py").write_text(source)
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--strict-markers", "-p", "no:cacheprovider"]
+    command += ["-p", "no:schemathesis"]  # its plugin takes half a second to import
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*command, *options, "--rootdir", directory, directory / "test_it.py"],
