@@ -58,10 +58,8 @@ def test_sampled_tables_are_those_of_a_network(overlay: str) -> None:
     assert sampled == pytest.approx(run, rel=0.12)
 
 
-def test_sampled_hops_are_the_same_for_a_seed() -> None:
-    first, again = ([row for _, _, row in comparison.sampled(7, 2_000) if row is not None] for _ in range(2))
-    assert first == again
-    kademlia, chord = first
+def test_sampled_hops_are_those_of_the_paper() -> None:
+    kademlia, chord = (row for _, _, row in comparison.sampled(7, 2_000) if row is not None)
     assert chord.hops_mean == pytest.approx(log2(2_000) / 2, rel=0.1)
     assert kademlia.hops_mean < chord.hops_mean
     assert kademlia.is_sampled

@@ -15,14 +15,17 @@ from tests.cli.conftest import Run
 TINY = ("simulate", "--compare", "--nodes", "20", "--lookups", "20", "--duration", "10")
 
 
-def test_a_comparison_is_one_table(dhtd: Run) -> None:
-    ran = dhtd(*TINY)
+def test_a_comparison_is_a_table_and_a_picture(dhtd: Run, tmp_path: Path) -> None:
+    ran = dhtd(*TINY, "--plot", str(tmp_path / "both.svg"))
     assert ran.status == 0
     lines = ran.out.splitlines()
     assert lines[2].split()[:3] == ["20", "kademlia", "100.00"]
     assert lines[3].split()[:2] == ["chord", "100.00"]
     assert len(lines[2].split()) == len(lines[3].split()) + 1 == 12
     assert max(map(len, lines[:4])) <= 96
+    svg = (tmp_path / "both.svg").read_text()
+    assert "dhtd simulate --compare --nodes 20 --lookups 20 --duration 10" in svg or "<path" in svg
+    assert f"drawn in {tmp_path / 'both.svg'}" in ran.err
 
 
 def test_a_comparison_is_the_same_for_a_seed(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,14 +82,6 @@ def test_a_picture_is_the_same_for_the_same_figures(suffix: str, tmp_path: Path)
     for name in ("one", "two"):
         plot_comparison.draw(shown, "dhtd simulate --compare", tmp_path / f"{name}.{suffix}")
     assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
-
-
-def test_a_comparison_draws_a_picture(dhtd: Run, tmp_path: Path) -> None:
-    ran = dhtd(*TINY, "--plot", str(tmp_path / "both.svg"))
-    assert ran.status == 0
-    svg = (tmp_path / "both.svg").read_text()
-    assert "dhtd simulate --compare --nodes 20 --lookups 20 --duration 10" in svg or "<path" in svg
-    assert f"drawn in {tmp_path / 'both.svg'}" in ran.err
 
 
 @pytest.mark.parametrize(
