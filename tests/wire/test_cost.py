@@ -88,6 +88,7 @@ def test_each_kind_of_bomb_is_in_each_place() -> None:
     assert max(map(len, BOMBS.values())) == LARGEST
 
 
+@pytest.mark.no_cover
 def test_a_bomb_costs_no_more_than_any_datagram() -> None:
     for name, data in BOMBS.items():
         codec = NativeCodec()
@@ -95,6 +96,7 @@ def test_a_bomb_costs_no_more_than_any_datagram() -> None:
         assert memory(codec, data) <= MEMORY, name
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "request_",
     [

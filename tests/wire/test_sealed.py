@@ -215,6 +215,7 @@ def test_nonces_are_forgotten_after_their_window() -> None:
     assert nonces.add(b"first", NOW + 4 * WINDOW)
 
 
+@pytest.mark.no_cover
 def test_the_oldest_nonces_are_forgotten_first() -> None:
     nonces = Nonces()
     for number in range(3 * NONCES_MAX):

@@ -440,6 +440,7 @@ def test_a_mutated_answer_is_itself_or_nothing(seed: int, each: int) -> None:
     assert ignored > 100
 
 
+@pytest.mark.no_cover
 def test_a_node_under_fire_works_on(figure: Callable[[str, object], None]) -> None:
     node = make_node()
     place = 0

@@ -47,6 +47,7 @@ def test_three_networks_make_an_address_believed() -> None:
     assert external.seen() == [Seen(US, 3, is_believed=True)]
 
 
+@pytest.mark.no_cover
 def test_a_liar_has_one_vote_per_network() -> None:
     external = told(*((peer(provider), US) for provider in (1, 2, 3)))
     for machine in range(2, 10_000):

@@ -95,6 +95,7 @@ def test_evidence_is_checked_once_a_second() -> None:
     assert outside.look_at == 6.0
 
 
+@pytest.mark.no_cover
 def test_the_memory_of_addressees_is_fixed() -> None:
     rng = Random(1)
     outside = Reachability(DEFAULT, 0.0)

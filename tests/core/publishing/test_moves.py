@@ -260,6 +260,7 @@ def test_one_answer_tells_of_a_router_that_moved() -> None:
     assert found_after_a_move(host, net, 60.0)
 
 
+@pytest.mark.no_cover
 def test_a_liar_about_our_address_costs_little() -> None:
     net = Network(6)
     host, liar = net.grow(2)

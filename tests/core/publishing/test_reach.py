@@ -6,6 +6,8 @@ import tracemalloc
 from dataclasses import replace
 from random import Random
 
+import pytest
+
 from dhtd.core.ids import NATIVE, Id, closest
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT
@@ -15,6 +17,7 @@ from tests.core.small import contact, endpoint
 from tests.records import own_key
 
 
+@pytest.mark.no_cover
 def test_a_contact_hurries_each_entry_in_reach_once() -> None:
     records, rng = make(replace(DEFAULT, newcomer_credit=2_000)), Random(2)
     nodes = [Contact(NATIVE.random(rng), endpoint(number)) for number in range(300)]
@@ -31,6 +34,7 @@ def test_a_contact_hurries_each_entry_in_reach_once() -> None:
     assert 10 < concerned / 100 < 60  # 8 in 300 of 2,000 are 53, and fewer when some are hurried
 
 
+@pytest.mark.no_cover
 def test_a_contact_copies_no_list_of_entries() -> None:
     """In a network of few nodes, every contact concerns every entry."""
     records = make(replace(DEFAULT, newcomer_credit=0))

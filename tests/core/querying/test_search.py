@@ -326,6 +326,7 @@ def nearest_known(members: list[Contact], from_id: Id, rng: Random) -> list[Cont
     return [kept for one_class in by_class.values() for kept in rng.sample(one_class, min(8, len(one_class)))]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(25))
 def test_it_finds_the_k_closest_of_a_network(seed: int) -> None:
     rng = Random(seed)

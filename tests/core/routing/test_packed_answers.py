@@ -10,6 +10,7 @@ from tests.core.routing.small_table import FAR, NEAR, POLICY, full, make, make_b
 from tests.core.small import CODEC, contact
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("towards", range(128))
 def test_a_packed_answer_has_the_closest_contacts(towards: int) -> None:
     state = full()

@@ -121,6 +121,7 @@ def test_a_scrape_counts_both() -> None:
     assert b"values" not in found
 
 
+@pytest.mark.no_cover
 def test_no_option_makes_a_query_dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key with 1000 peers, 30,000 others: a forged query costs no work that grows with these, but once."""
     node = make(replace(POLICY, rate_limit=0.0))

@@ -180,6 +180,7 @@ def test_excess_sources_share_strict_cells() -> None:
     assert sum(limited.refusal(at(1 << 25 | source), 0.25) is None for source in range(5_000)) == 16
 
 
+@pytest.mark.no_cover
 def test_a_stranger_is_seldom_shut_out_by_sharing() -> None:
     """Their share of the cells is as large as the flood's part of `rate * cells`, and no larger."""
     limited = limit(64.0, 2.0, sources=16, cells=4_096)
@@ -268,6 +269,7 @@ def test_forged_sources_do_not_fill_memory(sources: int, rate: float, figure: Ca
 # Contacts
 
 
+@pytest.mark.no_cover
 def test_a_flood_of_strangers_spares_contacts(figure: Callable[[str, object], None]) -> None:
     """Strangers use up no reserve and no cells of contacts, which are held to their source and their own rate."""
     contacts = [at(source) for source in range(1, 101)]

@@ -66,6 +66,7 @@ def test_a_silent_value_is_placed_again() -> None:
     assert bench.events() == []
 
 
+@pytest.mark.no_cover
 def test_it_is_placed_again_every_hour() -> None:
     bench = knowing(1, policy=STILL)
     held_by(bench, lasts=int(2.6 * 3_600))
