@@ -140,7 +140,7 @@ def test_a_diagnosis(net: BlockingNetwork, run: Run) -> None:
     run(test)
 
 
-def test_a_thousand_lookups_at_once(net: BlockingNetwork, run: Run) -> None:
+def test_hundreds_of_lookups_at_once(net: BlockingNetwork, run: Run) -> None:
     async def test() -> None:
         async with dhtd.connect(net[0].socket) as dht, dht.serve("many", 80):
             before, most, done = descriptors(), 0, 0
@@ -153,9 +153,9 @@ def test_a_thousand_lookups_at_once(net: BlockingNetwork, run: Run) -> None:
                     done += 1
 
             async with anyio.create_task_group() as group:
-                for _ in range(1000):
+                for _ in range(300):
                     group.start_soon(look_up)
-            assert done == 1000
+            assert done == 300
             assert most <= before + 2 * PLACES + 8  # both ends of each are in this process
             await dht.status()
 

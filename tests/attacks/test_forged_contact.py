@@ -192,7 +192,7 @@ def keep_asking(net: Network, asking: Asking, host: Host, seconds: float) -> Non
         net.run_for(1.0)
 
 
-@pytest.mark.parametrize("seconds", [20.0, pytest.param(LONG, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [10.0, pytest.param(LONG, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "whose", [pytest.param("its exact endpoint", marks=pytest.mark.slow), "another port of its address"]
 )

@@ -33,7 +33,7 @@ SPINS_MAX = 800_000  # turns of an empty loop, some tens of milliseconds: longer
 @pytest.mark.parametrize(
     ("entries", "kills"),
     [
-        (100, 3),
+        (60, 2),
         pytest.param(500, 12, marks=pytest.mark.slow),
         pytest.param(1_000, 1_000, marks=pytest.mark.long),
     ],
@@ -60,7 +60,7 @@ def test_acknowledged_entries_survive_kills(entries: int, kills: int) -> None:
 @pytest.mark.parametrize(
     ("puts", "kills"),
     [
-        (60, 3),
+        (40, 2),
         pytest.param(500, 12, marks=pytest.mark.slow),
         pytest.param(2_000, 1_000, marks=pytest.mark.long),
     ],

@@ -177,7 +177,7 @@ def test_hands_are_laid_on_a_run() -> None:
 
 def test_a_machine_that_says_goodbye_may_be_killed() -> None:
     simulation, recorder = seen(
-        Plan(nodes=20, entries=10, lookups=5, duration=60.0, warm=True, churn=20.0, goodbyes=1.0)
+        Plan(nodes=10, entries=10, lookups=5, duration=60.0, warm=True, churn=20.0, goodbyes=1.0)
     )
     simulation.go_on(10**9, 15.0)
     for is_killed in (True, False):

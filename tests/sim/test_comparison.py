@@ -51,10 +51,10 @@ def test_a_join_moves_keys_in_a_ring_alone(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_sampled_tables_are_those_of_a_network(overlay: str) -> None:
-    plan = replace(comparison.PLAN, overlay=overlay, nodes=300, entries=30, lookups=200, duration=20.0)
+    plan = replace(comparison.PLAN, overlay=overlay, nodes=150, entries=30, lookups=200, duration=20.0)
     run = Simulation(plan).run().lookups.hops.mean
-    network, rng = KINDS[overlay](Ids(300, 1)), Random(1)
-    sampled = mean(network.look_up(NATIVE.random(rng), rng.randrange(300)).hops for _ in range(200))
+    network, rng = KINDS[overlay](Ids(150, 1)), Random(1)
+    sampled = mean(network.look_up(NATIVE.random(rng), rng.randrange(150)).hops for _ in range(200))
     assert sampled == pytest.approx(run, rel=0.12)
 
 

@@ -58,7 +58,7 @@ def faulty(seed: int) -> tuple[Network, list[Host]]:
     return net, hosts[:60]
 
 
-@pytest.mark.parametrize("seed", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_a_traced_lookup_tells_a_possible_course(seed: int) -> None:
     net, hosts = faulty(seed)
     kinds: Counter[str] = Counter()
@@ -82,7 +82,7 @@ def test_an_observed_search_is_told_from_begin_to_end() -> None:
     told: dict[tuple[Host, int], list[object]] = {}
     for host in hosts:
         host.node.observe()
-    for number in range(60):
+    for number in range(25):
         asker, owner, key = net.rng.choice(hosts), net.rng.choice(hosts), NATIVE.digest(b"%d" % number)
         asker.node.commands.lookup(key, asker.clock(net.now))
         owner.node.commands.enter(key, 80, owner.clock(net.now))
@@ -94,7 +94,7 @@ def test_an_observed_search_is_told_from_begin_to_end() -> None:
                 if isinstance(observation, SearchBegun | SearchStep | SearchEnded):
                     told.setdefault((host, observation.op), []).append(observation)
     ended = [each for each in told.values() if isinstance(each[-1], SearchEnded)]
-    assert len(ended) > 100
+    assert len(ended) > 40
     assert len(told) - len(ended) < 20  # some may be under way
     for begun, *between in told.values():
         assert isinstance(begun, SearchBegun)

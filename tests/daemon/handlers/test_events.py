@@ -242,7 +242,7 @@ async def test_a_flood_of_forged_names_grows_no_memory(autojump_clock: MockClock
             gc.collect()
             tracemalloc.start()
             before = tracemalloc.get_traced_memory()[0]
-            flood(40)
+            flood(20)
             gc.collect()
             grown = tracemalloc.get_traced_memory()[0] - before
             tracemalloc.stop()

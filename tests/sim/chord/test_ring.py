@@ -51,10 +51,10 @@ def test_a_ring_forms_and_finds_everything(size: int) -> None:
 
 
 def test_a_ring_forms_over_bad_links() -> None:
-    net = grown(3, 20, LinkModels(loss=0.1, duplicate=0.1, reorder=0.1))
-    net.run_for(120)
+    net = grown(3, 12, LinkModels(loss=0.1, duplicate=0.1, reorder=0.1))
+    net.run_for(60)
     records = entered(net, 5)
-    net.run_for(300)
+    net.run_for(150)
     net.weather.links = LinkModels()
     heals(net, records)
     finds_all(net, records)
@@ -92,12 +92,12 @@ def leave(net: Network, host: Host) -> None:
 
 
 def test_two_rings_become_one() -> None:
-    net = grown(6, 20)
+    net = grown(6, 14)
     records = entered(net, 10)
     heals(net, records)
     hosts = list(net.live)
     net.partition([hosts[::2], hosts[1::2]])
-    net.run_for(300)
+    net.run_for(120)
     sides = ring(net)
     assert any(node(host).ring.head not in [other.contact for other in sides] or wrongs(net) for host in hosts)
     net.heal()
