@@ -55,6 +55,14 @@ test("nodes that come and go while their list is on its way are right", async ()
   assert.deepEqual(nodes(), { 1: "dead", 2: "live", 3: "live", 4: "dead" })
 })
 
+test("what is older than the list of nodes is not done again", async () => {
+  const { source, waiting, nodes } = made()
+  source._connected(true)
+  source._hear([up(9, 5)])
+  await answer(waiting, { last: 10, nodes: [row(5, false)] }) // that it went is on its way
+  assert.deepEqual(nodes(), { 5: "dead" })
+})
+
 test("an older list of nodes changes nothing", async () => {
   const { source, waiting, nodes } = made()
   source._connected(true)
