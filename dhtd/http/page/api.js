@@ -59,7 +59,8 @@ export class Api {
 }
 
 // A stream of events that comes back by itself, and goes on behind the last one that it was told. It is read by `fetch`:
-// an EventSource would have the token in its address, which servers on the way write down.
+// an EventSource would have the token in its address, which servers on the way write down. A tab that is hidden reads
+// none, since a browser has few connections to a server for all of its tabs. Once it is seen again, events were missed.
 export class Feed {
   constructor(path, token, { events, connected, refused }) {
     this._path = path
@@ -70,27 +71,43 @@ export class Feed {
     this._last = null
     this._wait = FIRST_WAIT
     this._timer = 0
-    this._isClosed = false
-    this._open()
+    this._round = 0 // of the connection that counts; an older one may end later
+    this._turn = () => (document.hidden ? this._rest() : this._resume())
+    document.addEventListener("visibilitychange", this._turn)
+    if (!document.hidden) this._open()
   }
 
   close() {
-    this._isClosed = true
+    document.removeEventListener("visibilitychange", this._turn)
+    this._rest()
+  }
+
+  _rest() {
+    this._round += 1
     clearTimeout(this._timer)
     this._abort?.abort()
   }
 
+  _resume() {
+    this._rest()
+    this._last = null
+    this._wait = FIRST_WAIT
+    this._events([{ kind: "missed" }])
+    this._open()
+  }
+
   async _open() {
+    const round = (this._round += 1)
     try {
-      await this._follow()
+      await this._follow(() => round === this._round)
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      if (error.status === 401 && !this._isClosed) {
+      if (error.status === 401 && round === this._round) {
         this.close()
         this._refused(error.message)
       }
     } finally {
-      if (!this._isClosed) this._again() // after a defect of the page as well
+      if (round === this._round) this._again() // after a defect of the page as well
     }
   }
 
@@ -100,7 +117,7 @@ export class Feed {
     this._wait = Math.min(LONGEST_WAIT, 2 * this._wait)
   }
 
-  async _follow() {
+  async _follow(counts) {
     const abort = (this._abort = new AbortController())
     const watch = () => setTimeout(() => abort.abort(), SILENT_FOR)
     let timer = watch()
@@ -108,6 +125,7 @@ export class Feed {
       const path = this._last === null ? this._path : `${this._path}?after=${this._last}`
       const answer = await sent(path, this._token, { headers: { Accept: "text/event-stream" }, signal: abort.signal })
       if (!answer.ok) await told(answer, this._path)
+      if (!counts()) return
       this._wait = FIRST_WAIT
       this._connected(true)
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader()
@@ -115,7 +133,7 @@ export class Feed {
       for (;;) {
         const { value, done } = await reached(() => reader.read())
         clearTimeout(timer)
-        if (done || this._isClosed) return
+        if (done || !counts()) return
         timer = watch()
         const blocks = (rest + value).split("\n\n")
         rest = blocks.pop()

@@ -16,6 +16,7 @@ export class Follow {
   // The source says that its time was `theirs` when ours was `ours`. What comes late was on its way for longer, so the
   // earliest counts; a source that falls behind its rate is followed gently, and one that jumps at once.
   told(theirs, ours) {
+    if (!Number.isFinite(theirs)) return // what was missed has no time
     const offset = theirs - ours * this.rate
     const behind = this._offset === null ? Infinity : this._offset - offset
     if (behind < 0 || behind > 2 * Math.max(1, this.rate)) this._offset = offset

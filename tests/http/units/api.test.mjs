@@ -5,6 +5,10 @@ import { test } from "node:test"
 
 import { Api, Feed, Problem } from "../../../dhtd/http/page/api.js"
 
+const page = new EventTarget()
+globalThis.document = page
+page.hidden = false
+
 const encoder = new TextEncoder()
 
 // Answers by turns: each is a function of the address and the options, or an error.
@@ -136,6 +140,38 @@ test("a stream that breaks goes on behind its last event, later each time", asyn
   const { asked, told } = await followed(4, answers)
   assert.deepEqual(asked.map(([path]) => path), ["v1/events", "v1/events?after=5", "v1/events?after=5", "v1/events?after=5"])
   assert.deepEqual(told, [true, "a", false, 500, false, 1_000, false, 2_000, true, "b", false, 500])
+})
+
+test("a tab that is hidden has no stream, and has missed what was told meanwhile", async () => {
+  const signals = []
+  const asked = answering()
+  const { fetch } = globalThis
+  globalThis.fetch = (path, options) => {
+    signals.push(options.signal)
+    const answer = fetch(path, options)
+    return signals.length === 1 ? new Response(new ReadableStream({ start: to => to.enqueue(encoder.encode(event(4, "a"))) })) : answer
+  }
+  const told = []
+  const feed = new Feed("v1/events", null, { events: events => told.push(...events), connected: is => told.push(is), refused: () => {} })
+  const shown = is => {
+    page.hidden = !is
+    page.dispatchEvent(new Event("visibilitychange"))
+  }
+  while (!told.includes("a")) await new Promise(resolve => { setImmediate(resolve) })
+  shown(false)
+  await new Promise(resolve => { setImmediate(resolve) })
+  assert.deepEqual([told, signals[0].aborted, asked.length], [[true, "a"], true, 1])
+  shown(true)
+  await new Promise(resolve => { setImmediate(resolve) })
+  assert.deepEqual(told, [true, "a", { kind: "missed" }])
+  assert.deepEqual(asked.map(([path]) => path), ["v1/events", "v1/events"])
+  shown(false)
+  shown(true)
+  await new Promise(resolve => { setImmediate(resolve) })
+  assert.deepEqual(signals.map(signal => signal.aborted), [true, true, false])
+  feed.close()
+  shown(true)
+  assert.deepEqual([signals.length, signals[2].aborted], [3, true])
 })
 
 test("a stream without welcome asks for another token", async () => {

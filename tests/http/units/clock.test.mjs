@@ -39,6 +39,13 @@ test("another rate goes on from the same moment", () => {
   assert.equal(follow.now(99), 112)
 })
 
+test("what has no time moves no clock", () => {
+  const follow = new Follow(0)
+  follow.told(100, 10)
+  for (const time of [undefined, null, NaN, "max"]) follow.told(time, 11)
+  assert.equal(follow.now(11), 101)
+})
+
 test("in slow motion little is behind, and where time stands nothing is", () => {
   const follow = new Follow(0.5)
   follow.told(100, 10)
