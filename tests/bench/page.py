@@ -3,7 +3,8 @@
 Run it with `python3 dev.py bench page` (Linux, as root, with chromium and its driver). A headless Chromium without a
 GPU shows the page of a simulated network. A server of its own plays events of 10,000 nodes and 50 lookups a second in
 a loop, so that the simulator takes no time of the browser's. Frames are those of `requestAnimationFrame`. Memory is the
-proportional set size of the page's process, and the JavaScript heap.
+proportional set size of the page's process, and the JavaScript heap. A frame that is late while the cores have nothing
+to spare is late by other programs: the pressure on them (Linux's PSI) is told beside it.
 """
 
 from __future__ import annotations
@@ -153,9 +154,9 @@ async def _measure(
             await window.until(f"document.querySelector('.pane').dataset.drawn >= {traffic.nodes}")
             await window.run("document.querySelector(`button[data-view=${arguments[0]}]`).click()", options.view)
             await trio.sleep(5)  # lookups begin everywhere
-            told = player.told
+            told, waited = player.told, _waited()
             times = await window.wait_for(FRAMES, options.seconds)
-            told = player.told - told
+            told, waited = player.told - told, _waited() - waited
             heap = await window.run("return performance.memory.usedJSHeapSize")
             memory = _renderer(pid)
             logged = await window.logged()
@@ -169,11 +170,18 @@ async def _measure(
         "median": round(median(rates), 1),
         "p5": round(rates[len(rates) // 20], 1),
         "worst": round(rates[0], 1),
+        "pressure": round(waited / seconds, 3),
         "events_s": round(told / seconds),
         "pss_mb": round(memory / 1e6, 1),
         "heap_mb": round(heap / 1e6, 1),
         "logged": logged,
     }
+
+
+def _waited() -> float:
+    """Return for how many seconds so far some program waited for a core."""
+    some = Path("/proc/pressure/cpu").read_text(encoding="ascii").splitlines()[0]
+    return int(some.rpartition("total=")[2]) / 1e6
 
 
 def _renderer(driver: int) -> int:
@@ -205,6 +213,7 @@ def _told(options: argparse.Namespace, measured: dict[str, Any]) -> str:
         f"{options.nodes} nodes, {options.lookups:g} lookups and {measured['events_s']} events a second",
         f"{options.size}, {options.view}, without a GPU, for {options.seconds:g} s",
         f"frames a second: {measured['frames_s']} in all; {rates}",
+        f"some program waited for a core for {measured['pressure']:.0%} of the time",
         f"memory: {measured['pss_mb']} MB (PSS of the page's process), {measured['heap_mb']} MB of them JavaScript",
         *(f"console: {line}" for line in measured["logged"]),
     ]
