@@ -106,6 +106,9 @@ def test_the_policy_allows_nothing_inline_or_foreign() -> None:
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
     assert policy["base-uri"] == policy["form-action"] == policy["frame-ancestors"] == "'none'"
+    assert policy["img-src"] == "'self'"
+    assert policy["trusted-types"] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
     assert "unsafe" not in assets.POLICY
 
 
