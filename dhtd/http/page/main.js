@@ -219,6 +219,11 @@ async function begin(reason) {
   if (kind === "simulation") world ??= new World(byId("world"), source)
 }
 
+for (const kind of ["error", "unhandledrejection"]) {
+  addEventListener(kind, event => {
+    problems.tell("defect", `this page has a defect, or its server is of another version: ${event.message ?? event.reason}. Load it again`)
+  })
+}
 startTheme(byId("theme"), () => {
   for (const stage of stages) stage.isStale = true
 })

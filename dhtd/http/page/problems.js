@@ -3,7 +3,7 @@
 
 import { setText } from "./words.js"
 
-const KINDS = ["run", "connection", "reading", "request"] // the gravest first
+const KINDS = ["defect", "run", "connection", "reading", "request"] // the gravest first
 
 export class Problems {
   constructor(host) {
