@@ -48,7 +48,7 @@ def test_the_page_has_the_examples_and_no_others() -> None:
     assert sorted(code for code, _ in BLOCKS) == sorted(FILES.values())
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize("loop", ["asyncio", pytest.param("trio", marks=pytest.mark.slow)])  # test_live has both
 @pytest.mark.parametrize("name", sorted(FILES.keys() - {"fixture", "blocking"}))
 def test_an_example_prints_what_the_page_says(net: BlockingNetwork, name: str, loop: str) -> None:
     code = FILES[name].replace("anyio.run(main)", f"anyio.run(main, backend={loop!r})")

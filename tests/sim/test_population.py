@@ -26,7 +26,6 @@ FEW = Plan(nodes=3, entries=2, lookups=20, duration=300.0, liars=0.9, warm=True)
     ids=["churn", "returning", "goodbyes", "cut", "watched", "away"],
 )
 def test_the_last_honest_machine_is_not_lost(more: dict[str, Any]) -> None:
-    for seed in range(2):
-        simulation = Simulation(replace(FEW, seed=seed, **more))
-        simulation.run()
-        assert any(host.lie is None for host in simulation._population.live)
+    simulation = Simulation(replace(FEW, seed=0, **more))
+    simulation.run()
+    assert any(host.lie is None for host in simulation._population.live)
