@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -154,11 +155,16 @@ def is_ours(module: str) -> bool:
 
 
 FILES = sorted(ROOT.rglob("*.py"))
-IMPORTS = {module_of(path): list(imports_in(path.read_text(), str(path.relative_to(ROOT.parent)))) for path in FILES}
+
+
+@cache
+def imports_of_all() -> dict[str, list[Import]]:
+    """Return the imports of each module. They are read when the first test asks, and so not in each worker."""
+    return {module_of(path): list(imports_in(path.read_text(), str(path.relative_to(ROOT.parent)))) for path in FILES}
 
 
 def of_layer(name: str) -> list[Import]:
-    return [found for module, imports in IMPORTS.items() if layer(module) == name for found in imports]
+    return [found for module, imports in imports_of_all().items() if layer(module) == name for found in imports]
 
 
 def test_the_reader_of_imports_sees_them_all() -> None:
@@ -196,7 +202,7 @@ except ImportError:
 
 
 def test_every_file_is_in_a_layer() -> None:
-    assert {layer(module) for module in IMPORTS} == set(ALLOWED)
+    assert {layer(module) for module in imports_of_all()} == set(ALLOWED)
 
 
 @pytest.mark.parametrize("name", ALLOWED)
@@ -209,7 +215,10 @@ def test_imports_run_one_way(name: str) -> None:
 
 def test_no_import_goes_round_in_a_circle() -> None:
     """Imports for type checkers count, and those within functions."""
-    needs = {module: {found.module for found in imports if found.root == "dhtd"} for module, imports in IMPORTS.items()}
+    needs = {
+        module: {found.module for found in imports if found.root == "dhtd"}
+        for module, imports in imports_of_all().items()
+    }
     while free := {module for module, needed in needs.items() if not needed & needs.keys()}:
         needs = {module: needed for module, needed in needs.items() if module not in free}
     assert needs == {}
@@ -221,12 +230,12 @@ def room(module: str) -> str:
 
 
 def test_the_rooms_of_the_core_are_one_column() -> None:
-    modules = [module for module in IMPORTS if module.startswith("dhtd.core.")]
+    modules = [module for module in imports_of_all() if module.startswith("dhtd.core.")]
     assert {room(module) for module in modules} == set(ROOMS)
     arrows = {
         (room(module), room(found.module))
         for module in modules
-        for found in IMPORTS[module]
+        for found in imports_of_all()[module]
         if found.module.startswith("dhtd.core.") and room(found.module) != room(module)
     }
     for name in reversed(ROOMS):  # the picture, top to bottom; pytest shows it where this fails
@@ -240,8 +249,7 @@ def test_no_file_is_long_without_a_reason() -> None:
     for path in FILES:
         source, name = path.read_text(), str(path.relative_to(ROOT))
         lines = source.count("\n")
-        reason = REASON in (ast.get_docstring(ast.parse(source)) or "").replace("\n", " ")
-        if lines > LONGEST_FILE and not reason:
+        if lines > LONGEST_FILE and REASON not in (ast.get_docstring(ast.parse(source)) or "").replace("\n", " "):
             long[name] = lines
     assert long == {}, f"split it, or say in its head: {REASON} ..."
 
@@ -274,9 +282,9 @@ def test_the_core_is_pure() -> None:
 
 def test_the_conversation_does_no_io() -> None:
     """The methods, their frames and the client's protocol serve any transport."""
-    modules = [module for module in IMPORTS if layer(module) == "dhtd.service"]
+    modules = [module for module in imports_of_all() if layer(module) == "dhtd.service"]
     modules += [f"dhtd.control.{name}" for name in ("frames", "requests", "conversation")]
-    assert [str(found) for module in modules for found in IMPORTS[module] if found.root in IMPURE] == []
+    assert [str(found) for module in modules for found in imports_of_all()[module] if found.root in IMPURE] == []
 
 
 def test_the_core_reads_no_clock_and_no_entropy() -> None:
@@ -307,28 +315,30 @@ def test_the_core_reads_no_clock_and_no_entropy() -> None:
     ],
 )
 def test_a_package_stays_in_its_layers(package: str, layers: set[str]) -> None:
-    users = {layer(module) for module, imports in IMPORTS.items() for found in imports if found.root == package}
+    users = {
+        layer(module) for module, imports in imports_of_all().items() for found in imports if found.root == package
+    }
     assert users <= layers
 
 
 def test_only_the_renderers_import_rich() -> None:
-    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "rich"}
+    users = {module for module, imports in imports_of_all().items() for found in imports if found.root == "rich"}
     renderers = ("render", "render_doctor", "render_info", "render_node", "render_trace")
     assert users == {f"dhtd.cli.{each}" for each in renderers}
 
 
 def test_only_the_plotters_import_matplotlib() -> None:
-    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "matplotlib"}
+    users = {module for module, imports in imports_of_all().items() for found in imports if found.root == "matplotlib"}
     assert users == {"dhtd.cli.simulate.plot", "dhtd.cli.simulate.plot_comparison"}
 
 
 def test_dnspython_is_waited_for_where_it_serves() -> None:
-    using = {module for module, imports in IMPORTS.items() for found in imports if found.root == "dns"}
+    using = {module for module, imports in imports_of_all().items() for found in imports if found.root == "dns"}
     users = {module for module in using if layer(module) != "dhtd.dns"}
     assert users == {"dhtd.cli.pkarr.packet", "dhtd.cli.pkarr.zone_file"}
     outside = {
         module
-        for module, imports in IMPORTS.items()
+        for module, imports in imports_of_all().items()
         for found in imports
         if found.module in users and found.at_run_time and found.at_top
     }
@@ -338,7 +348,7 @@ def test_dnspython_is_waited_for_where_it_serves() -> None:
 def test_control_imports_trio_in_the_daemon_only() -> None:
     users = {
         module
-        for module, imports in IMPORTS.items()
+        for module, imports in imports_of_all().items()
         for found in imports
         if layer(module) == "dhtd.control" and found.root == "trio"
     }
@@ -416,11 +426,11 @@ def test_the_plugin_of_pytest_loads_no_daemon() -> None:
 
 @pytest.mark.parametrize("module", ["dhtd.wire.sealed", "dhtd.wire.signatures"])
 def test_libsodium_is_waited_for_where_it_serves(module: str) -> None:
-    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "nacl"}
+    users = {module for module, imports in imports_of_all().items() for found in imports if found.root == "nacl"}
     assert users == {"dhtd.wire.sealed", "dhtd.wire.signatures"}
     users = {
         user
-        for user, imports in IMPORTS.items()
+        for user, imports in imports_of_all().items()
         for found in imports
         if found.module == module and found.at_run_time and found.at_top
     }
@@ -428,11 +438,11 @@ def test_libsodium_is_waited_for_where_it_serves(module: str) -> None:
 
 
 def test_only_checks_by_http_import_h11() -> None:
-    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "h11"}
+    users = {module for module, imports in imports_of_all().items() for found in imports if found.root == "h11"}
     assert users == {"dhtd.daemon.guards.http", "dhtd.http.conversation"}
     users = {
         module
-        for module, imports in IMPORTS.items()
+        for module, imports in imports_of_all().items()
         for found in imports
         if found.module == "dhtd.daemon.guards.http" and found.at_run_time and found.at_top
     }
@@ -471,7 +481,7 @@ except SystemExit as end:
 def test_the_web_is_waited_for_where_it_serves() -> None:
     users = {
         module
-        for module, imports in IMPORTS.items()
+        for module, imports in imports_of_all().items()
         for found in imports
         if found.module.startswith("dhtd.http") and found.at_run_time and layer(module) not in {"dhtd.http", "dhtd.lab"}
     }
@@ -483,7 +493,7 @@ def test_the_web_is_waited_for_where_it_serves() -> None:
 def test_the_lab_is_waited_for_where_somebody_looks() -> None:
     users = {
         module
-        for module, imports in IMPORTS.items()
+        for module, imports in imports_of_all().items()
         for found in imports
         if found.module.startswith("dhtd.lab") and layer(module) != "dhtd.lab"
     }
@@ -495,7 +505,7 @@ def test_the_lab_is_waited_for_where_somebody_looks() -> None:
 def test_the_dns_door_is_waited_for_where_it_serves() -> None:
     users = {
         module
-        for module, imports in IMPORTS.items()
+        for module, imports in imports_of_all().items()
         for found in imports
         if found.module.startswith("dhtd.dns") and found.at_run_time and layer(module) != "dhtd.dns"
     }
