@@ -111,6 +111,8 @@ async def test_the_slider_goes_back_and_ahead(driver: str, tmp_path: Path) -> No
         await window.until("Number(document.querySelector('#world input').value) > 38")
         await window.run(drag, 37.5)
         await window.until("document.querySelector('#world').textContent.includes('A moment of the past')")
+        told = await window.run("return document.querySelector('#world .quiet').textContent")
+        assert re.fullmatch(r"A moment of the past. It is \d+ s by now", told)  # nothing of the present beside it
         await window.until(f"{standing('live')} === {NODES}")
         await window.until("document.querySelectorAll('#recent li').length > 0")
         await press(window, "Now", "#world")

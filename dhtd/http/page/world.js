@@ -1,6 +1,6 @@
 // The controls of a simulated network: its virtual time, its speed, and what can be done to its nodes.
 
-import { disable, make, number, setText, span } from "./words.js"
+import { count, disable, make, number, setText, span } from "./words.js"
 
 const SPEEDS = [["0", "paused"], ["0.01", "1/100"], ["0.1", "1/10"], ["1", "as in life"], ["10", "10 ×"], ["100", "100 ×"], ["max", "as fast as it goes"]]
 
@@ -90,10 +90,14 @@ export class World {
     setText(this._at, at > state.ends ? span(at) : `${span(at)} of ${span(state.ends)}`)
     disable(this._now, !past, this._slider)
     this._showSpeed(past ? past.rate : state.speed, past !== null)
-    const where = past ? "A moment of the past. " : ""
-    const how = state.goal === null ? "" : `on the way to ${span(state.goal)}, `
-    const pace = state.running ? `${how}${number(Number(state.reached.toPrecision(2)))} s in a real one` : "standing still"
-    setText(this._what, `${where}${number(state.live)} live nodes, ${state.phase}, ${pace}`)
+    setText(this._what, past ? `A moment of the past. It is ${span(state.now)} by now` : present(state))
     this._slider.setAttribute("aria-valuetext", `${span(at)} after the start`)
   }
+}
+
+// How the run is: what is told of it is of the present.
+function present(state) {
+  const how = state.goal === null ? "" : `on the way to ${span(state.goal)}, `
+  const pace = state.running ? `${how}${number(Number(state.reached.toPrecision(2)))} s in a real one` : "standing still"
+  return `${count(state.live, "live node")}, ${state.phase}, ${pace}`
 }
