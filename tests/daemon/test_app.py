@@ -385,7 +385,10 @@ resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))
 """
 
 
-@pytest.mark.parametrize("number", [5, 8, 12])  # the state file, the socket, and the loop itself
+# The state file, the socket, and the loop itself.
+@pytest.mark.parametrize(
+    "number", [pytest.param(5, marks=pytest.mark.slow), 8, pytest.param(12, marks=pytest.mark.slow)]
+)
 def test_too_few_descriptors_name_the_limit(network: Network, number: int) -> None:
     with Process(network, script=FEW_FILES.format(number) + RUN) as process:
         status, log = process.end()

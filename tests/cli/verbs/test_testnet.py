@@ -11,6 +11,8 @@ import pytest
 
 from dhtd.control.client import Client
 from dhtd.service.node import STATUS
+from dhtd.testing import networks
+from tests.cli.conftest import Run
 from tests.e2e.daemons import BIN, DEADLINE
 
 
@@ -61,8 +63,10 @@ def test_sigterm_leaves_nothing_either(arguments: tuple[str, ...]) -> None:
         (("many",), "'many' is not a valid int"),
     ],
 )
-def test_what_is_no_network_is_refused(arguments: tuple[str, ...], message: str) -> None:
-    process = start(*arguments)
-    _, said = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 2
-    assert message in said
+def test_what_is_no_network_is_refused(
+    dhtd: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.setattr(networks, "testnet_blocking", None)  # or one that is not refused would run for ever
+    done = dhtd("testnet", *arguments)
+    assert done.status == 2
+    assert message in done.err

@@ -93,7 +93,15 @@ def attempt(scratch: Scratch, changes: tuple[Change, ...], refuses: Callable[[in
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=["enter", "delete", "holders", "put", "drop"])
-@pytest.mark.parametrize("length", [1, 2, 3, 1_000], ids=["once", "twice", "thrice", "from then on"])
+@pytest.mark.parametrize(
+    "length",
+    [
+        pytest.param(1, id="once"),
+        pytest.param(2, id="twice", marks=pytest.mark.slow),
+        pytest.param(3, id="thrice", marks=pytest.mark.slow),
+        pytest.param(1_000, id="from then on"),
+    ],
+)
 def test_what_a_failing_disk_has_is_what_is_said(scratch: Scratch, changes: tuple[Change, ...], length: int) -> None:
     first, outcomes = 0, set()
     while True:
