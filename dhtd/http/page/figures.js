@@ -128,15 +128,18 @@ function histogram(rows, total, mean, expected) {
   svg.append(make("line", { class: "axis", x1: 0, x2: width, y1: 100.5, y2: 100.5 }))
   const labelled = last > 12 ? 5 : 1
   for (let hops = 0; hops <= last; hops += labelled) svg.append(make("text", { x: across(hops), y: 114 }, String(hops)))
+  const shares = []
   for (const [hops, many] of rows) {
     const height = (80 * many) / most
     const wide = Math.max(2, step * 0.72)
     svg.append(make("rect", { x: across(hops) - wide / 2, y: 100 - height, width: wide, height, rx: 1.5 }))
-    if (step > 16) svg.append(make("text", { x: across(hops), y: 95 - height }, `${Math.round((100 * many) / total)} %`))
+    const share = `${Math.round((100 * many) / total)} %`
+    if (step > 16) shares.push(make("text", { class: "share", x: across(hops), y: 95 - height }, share))
   }
   svg.append(make("line", { class: "mean", x1: across(mean), x2: across(mean), y1: 4, y2: 100 }))
   if (expected !== null) {
     svg.append(make("line", { class: "expected", x1: across(expected), x2: across(expected), y1: 4, y2: 100 }))
   }
+  svg.append(...shares) // above the lines
   return svg
 }
