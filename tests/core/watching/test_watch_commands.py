@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
 
 from dhtd.core.counters import OWN_WATCHES
 from dhtd.core.events import Handle, WatchUpdate
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, packed
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     Error,
@@ -16,6 +17,7 @@ from dhtd.core.messages import (
     Renew,
     Watch,
 )
+from dhtd.core.watching.searches import Searches
 from dhtd.errors import TooManyWatches
 from tests.core.bench import US, Bench
 from tests.core.played import KEY, TIMEOUT
@@ -201,6 +203,16 @@ def test_a_stop_ends_all_watches() -> None:
     bench.node.commands.cancel(op)
     assert bench.node.watching.own.next_timeout() is None
     assert len(bench.node.watching.own) == 0
+
+
+def test_an_ended_watch_leaves_nothing_to_search() -> None:
+    bench, op = watching(1, named=[A])
+    (searches,) = (part for part in gc.get_referents(bench.node.watching.own) if isinstance(part, Searches))
+    tables = [table for table in gc.get_referents(searches) if isinstance(table, dict)]
+    assert any(packed(KEY) in table for table in tables)
+    bench.node.commands.cancel(op)
+    bench.advance(0)
+    assert not any(packed(KEY) in table for table in tables)
 
 
 def test_to_cancel_another_command_ends_no_watch() -> None:
