@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import trio
@@ -68,8 +69,8 @@ async def asked(path: str, method: str) -> tuple[dict[str, object], bytes]:
 
 
 async def test_two_guests_on_one_loop_join_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.delattr(gc, "freeze")  # what the process of its host makes may be garbage soon
+    before, freeze = signal.getsignal(signal.SIGTERM), Mock()
+    monkeypatch.setattr(gc, "freeze", freeze)
     async with running(settings_in(tmp_path, "a")) as first:
         bootstrap = tuple(first.ready.endpoints)
         async with running(settings_in(tmp_path, "b", bootstrap=bootstrap)) as second:
@@ -80,6 +81,7 @@ async def test_two_guests_on_one_loop_join_each_other(tmp_path: Path, monkeypatc
             assert answer["result"]["node_id"] == second.ready.node_id
             assert rest == b""
     assert signal.getsignal(signal.SIGTERM) == before
+    freeze.assert_not_called()
     assert suffixes(tmp_path) == [".db", ".db"]
 
 
