@@ -91,8 +91,12 @@ def leave(net: Network, host: Host) -> None:
     net.kill(host)
 
 
-def test_two_rings_become_one() -> None:
+@pytest.mark.parametrize("by_memory", [False, True])
+def test_two_rings_become_one(*, by_memory: bool) -> None:
     net = grown(6, 14)
+    if by_memory:  # no node has anybody to ask but those that it has known
+        for host in net.live:
+            node(host).start((), net.now)
     records = entered(net, 10)
     heals(net, records)
     hosts = list(net.live)
