@@ -175,7 +175,8 @@ class RoutingState(Contacts):
             return False
         if not table.has_room(bucket, contact.id):
             return False
-        table.insert(contact)
+        went_in = table.insert(contact)
+        assert went_in
         self._diversity.add(contact.endpoint)
         self._forget_answers()
         record = self.meta.add(contact.id)

@@ -65,6 +65,15 @@ def test_two_liars_do_not_outvote_three_honest() -> None:
     assert external.endpoints() == [US]
 
 
+def test_a_vote_for_us_may_show_that_we_have_moved() -> None:
+    external = told(*((peer(provider), US) for provider in (1, 2, 3)))
+    for provider in (4, 5, 6):
+        assert external.vote(peer(provider), LIE, 10.0) is Verdict.CONTRADICTED
+    # Those that have seen us here are forgotten, and one more does not make up for them.
+    assert external.vote(peer(7), US, DEFAULT.external_lasts) is Verdict.MOVED
+    assert external.endpoints() == [LIE]
+
+
 def test_votes_count_addresses_and_not_ports() -> None:
     external = told((peer(1), US.with_port(5)), (peer(2), US.with_port(7)), (peer(3), US.with_port(7)))
     assert external.endpoints() == [US.with_port(7)]
