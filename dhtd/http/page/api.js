@@ -13,7 +13,7 @@ export class Problem extends Error {
 }
 
 // Whether a text can be sent as a token: browsers send no others in a header.
-export const isToken = text => /^[\x21-\x7e]+$/.test(text)
+const isToken = text => /^[\x21-\x7e]+$/.test(text)
 
 async function sent(path, token, { method = "GET", headers = {}, body = undefined, signal = undefined } = {}) {
   if (token && !isToken(token)) throw new Problem("this is not a token: it has letters that no token has", 401, "unauthorized")
